@@ -1,0 +1,194 @@
+"""A cell's text, read: the options of its first line and the prompt below.
+
+Pure but for one question asked of the disk, whether a named folder is there. Everything below
+the first line is the prompt, untouched: braces, ``?``, ``%`` and ``!`` mean nothing here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from codex_magic.errors import CellError
+from codex_magic.policy import APPROVAL_POLICIES, SANDBOX_MODES, SandboxPolicy
+from codex_magic.settings import (
+    EFFORTS,
+    Settings,
+    approval_policy,
+    folder,
+    sandbox_mode,
+    seconds,
+)
+from codex_magic.turn import TurnRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of ``%%codex``; without a `metavar` it takes no value."""
+
+    flags: tuple[str, ...]
+    help: str
+    metavar: str = ""
+    values: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The field it sets."""
+        return self.flags[-1].lstrip("-")
+
+
+OPTIONS: Final = (
+    Option(("-t", "--thread"), "the thread to use; 'main' by default", "NAME"),
+    Option(("--new",), "start the thread afresh"),
+    Option(("--resume",), "take up a stored thread: its id, or 'last'", "ID", ("last",)),
+    Option(("-m", "--model"), "the model to ask; Codex's own choice by default", "MODEL"),
+    Option(("-e", "--effort"), "how hard the model thinks", "EFFORT", EFFORTS),
+    Option(("-s", "--sandbox"), "what commands may touch", "MODE", SANDBOX_MODES),
+    Option(("-a", "--approve"), "when to ask before acting", "POLICY", APPROVAL_POLICIES),
+    Option(("--cwd",), "the folder to work in; the notebook's by default", "DIR"),
+    Option(("--timeout",), "seconds each command may take", "SECONDS"),
+    Option(("-q", "--quiet"), "show the answer only"),
+    Option(("-h", "--help"), "show this help"),
+)
+
+
+def usage() -> str:
+    """Return the help of ``%%codex``: its options, as lines."""
+    rows = [(", ".join(o.flags) + (f" {o.metavar}" if o.metavar else ""), o) for o in OPTIONS]
+    width = max(len(row) for row, _ in rows)
+    return "\n".join(f"  {row:<{width}}  {o.help}{_choices(o)}" for row, o in rows)
+
+
+def _choices(option: Option) -> str:
+    return f": {', '.join(option.values)}" if len(option.values) > 1 else ""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise CellError(message, hint="Type %%codex? for the options")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="%%codex", add_help=False, allow_abbrev=False)
+    for option in OPTIONS:
+        if option.metavar:
+            parser.add_argument(*option.flags, metavar=option.metavar)
+        else:
+            parser.add_argument(*option.flags, action="store_true")
+    return parser
+
+
+def asks_for_help(line: str) -> bool:
+    """Whether the line asks for the options instead of a turn."""
+    return any(word in ("-h", "--help") for word in line.split())
+
+
+def parse(line: str, body: str, *, settings: Settings, cwd: Path) -> TurnRequest:
+    """Read a cell.
+
+    Parameters
+    ----------
+    line
+        What stands behind ``%%codex`` on its line.
+    body
+        Everything below.
+    cwd
+        The kernel's folder, from which relative ones are counted.
+
+    Raises
+    ------
+    CellError
+        Always this and nothing else, naming what to change.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise CellError(f"the line cannot be read: {str(error).lower()}") from None
+    chosen, rest = _parser().parse_known_args(words)
+    if rest:
+        _refuse(rest[0])
+    if not body.strip():
+        raise CellError(
+            "the prompt is empty", hint="Write it below the line: %%codex, then your words"
+        )
+    if chosen.new and chosen.resume:
+        raise CellError("--new and --resume exclude each other")
+    values = _checked({name: value for name, value in vars(chosen).items() if value}, cwd)
+    return TurnRequest(
+        prompt=body.strip("\n"),
+        policy=SandboxPolicy(
+            mode=values.get("sandbox", settings.sandbox),
+            workspace=values.get("cwd", cwd.resolve()),
+        ),
+        thread=values.get("thread", "main"),
+        new=chosen.new,
+        resume=values.get("resume"),
+        model=values.get("model", settings.model),
+        effort=values.get("effort", settings.effort),
+        summary=settings.summary,
+        approval=values.get("approve", settings.approval),
+        timeout_s=values.get("timeout", settings.timeout_s),
+        quiet=chosen.quiet,
+    )
+
+
+def _checked(values: Mapping[str, str], cwd: Path) -> dict[str, Any]:
+    checks: dict[str, Callable[[str], Any]] = {
+        "sandbox": sandbox_mode,
+        "approve": approval_policy,
+        "timeout": seconds,
+        "cwd": partial(folder, base=cwd),
+    }
+    checked = {}
+    for name, value in values.items():
+        try:
+            checked[name] = checks.get(name, _as_it_is)(value)
+        except ValueError as error:
+            raise CellError(
+                f"--{name} is {value!r}: {error}", hint="Type %%codex? for the options"
+            ) from None
+    return checked
+
+
+def _as_it_is(value: str) -> str:
+    return value
+
+
+def _refuse(word: str) -> NoReturn:
+    import difflib  # noqa: PLC0415 - only a mistyped option needs it
+
+    if not word.startswith("-"):
+        raise CellError(
+            f"{word!r} is not an option", hint="The prompt goes below the line, not behind %%codex"
+        )
+    flags = [flag for option in OPTIONS for flag in option.flags]
+    near = difflib.get_close_matches(word, flags, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "Type %%codex? for the options"
+    raise CellError(f"there is no option {word}", hint=hint)
+
+
+def complete(text: str, *, threads: Sequence[str] = ()) -> list[str]:
+    """Return what may stand at the end of `text`, a ``%%codex`` line up to the cursor."""
+    words = text.split()
+    token = "" if text[-1:].isspace() or not words else words[-1]
+    before = words[-1:] if not token else words[-2:-1]
+    by_flag = {flag: option for option in OPTIONS for flag in option.flags}
+    if before and (option := by_flag.get(before[0])) and option.metavar:
+        values = tuple(threads) if option.name == "thread" else option.values
+        return [value for value in values if value.startswith(token)]
+    if token and not token.startswith("-"):
+        return []
+    used = {flag for word in words[:-1] if word in by_flag for flag in by_flag[word].flags}
+    return [
+        flag
+        for option in OPTIONS
+        for flag in option.flags
+        if flag.startswith("--") and flag.startswith(token) and flag not in used
+    ]

@@ -1,0 +1,152 @@
+"""What a person has set, as one value.
+
+Precedence, weakest first: the default, ``CODEX_MAGIC_…`` in the environment, traitlets
+(``c.CodexMagics.…`` in a configuration file, ``%config CodexMagics.…``), the cell's own line. The
+last of these is `codex_magic.cell`'s. Secrets are not settings that a notebook should hold: the
+key is read from the environment or a configuration file.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from codex_magic.errors import CellError
+from codex_magic.policy import (
+    APPROVAL_POLICIES,
+    SANDBOX_ALIASES,
+    SANDBOX_MODES,
+    ApprovalPolicy,
+    SandboxMode,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_Choice = TypeVar("_Choice", bound=str)
+
+PREFIX: Final = "CODEX_MAGIC_"
+EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The defaults of every turn in this kernel.
+
+    Parameters
+    ----------
+    model, effort, summary
+        Asked of the backend; None leaves it to the backend.
+    sandbox, approval
+        What commands may touch, and when to ask.
+    timeout_s
+        Seconds a command may take.
+    agents_md
+        Whether the project's ``AGENTS.md`` is told to the model.
+    tape
+        A lesson to play instead of calling a model.
+    api_key
+        Used before any stored sign-in; never written anywhere.
+    """
+
+    model: str | None = None
+    effort: str | None = None
+    summary: str | None = "auto"
+    sandbox: SandboxMode = "workspace-write"
+    approval: ApprovalPolicy = "on-request"
+    timeout_s: float = 120.0
+    agents_md: bool = True
+    tape: str | None = None
+    api_key: str | None = None
+
+    def __repr__(self) -> str:
+        shown = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name != "api_key")
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown)})"
+
+
+def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the defaults as the environment changes them.
+
+    Raises
+    ------
+    CellError
+        A variable holds a value that is none of its choices.
+    """
+    environ = os.environ if environ is None else environ
+    found = {
+        field.name: environ[name]
+        for field in fields(Settings)
+        if (name := PREFIX + field.name.upper()) in environ
+    }
+    # CODEX_API_KEY is Codex's own name for a key that goes before the stored sign-in.
+    if key := environ.get("CODEX_API_KEY"):
+        found.setdefault("api_key", key)
+    return changed(Settings(), found, origin=PREFIX)
+
+
+def changed(settings: Settings, values: Mapping[str, Any], *, origin: str = "") -> Settings:
+    """Return `settings` with `values`, each checked and taken from text where it is text."""
+    checked = {}
+    for name, value in values.items():
+        try:
+            checked[name] = _CHECKS.get(name, str)(value)
+        except ValueError as error:
+            label = f"{origin}{name.upper()}" if origin == PREFIX else name
+            raise CellError(f"{label} is {value!r}: {error}") from None
+    return replace(settings, **checked)
+
+
+def sandbox_mode(value: str) -> SandboxMode:
+    """Return the sandbox mode that `value` names, in our words or Codex's."""
+    return _one_of(SANDBOX_MODES, SANDBOX_ALIASES.get(value, value))
+
+
+def approval_policy(value: str) -> ApprovalPolicy:
+    """Return the approval policy that `value` names."""
+    return _one_of(APPROVAL_POLICIES, value)
+
+
+def seconds(value: str | float) -> float:
+    """Return `value` as a number of seconds above zero."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ValueError("it must be a number of seconds above 0")
+    return number
+
+
+def folder(value: str, base: Path) -> Path:
+    """Return the folder that `value` names, relative ones below `base`."""
+    path = (base / Path(value).expanduser()).resolve()
+    if not path.is_dir():
+        raise ValueError(f"there is no folder {path}")
+    return path
+
+
+def _one_of(choices: tuple[_Choice, ...], value: str) -> _Choice:
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise ValueError(f"it must be one of {', '.join(choices)}")
+
+
+def _flag(value: str | bool) -> bool:  # noqa: FBT001 - a trait or a word
+    if isinstance(value, bool):
+        return value
+    if value.lower() not in _FLAGS:
+        raise ValueError("it must be 1 or 0")
+    return _FLAGS[value.lower()]
+
+
+_FLAGS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+_CHECKS: Final[dict[str, Any]] = {
+    "sandbox": sandbox_mode,
+    "approval": approval_policy,
+    "timeout_s": seconds,
+    "agents_md": _flag,
+}
