@@ -1,0 +1,119 @@
+"""A server on this machine that speaks the Responses API, in an OS thread of its own.
+
+It knows how to answer, not what: that is decided by the `respond` it is given. Its event loop
+is nobody else's, so it works inside a kernel that runs one already. tornado is imported when a
+server starts and not before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from codex_magic.errors import BackendError
+from codex_magic.tape.request import Request
+from codex_magic.tape.wire import Reply, Stream
+
+if TYPE_CHECKING:
+    from codex_magic.tape.routes import Service
+
+Respond = Callable[[Request], Reply | Stream]
+
+
+class Gate:
+    """A place where a response waits; what it reaches and what opens it are events."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.opened = _Opening()
+
+
+class _Opening(threading.Event):
+    """An event that also wakes an event loop, where waiting for an OS thread is not possible."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wake: list[Callable[[], object]] = []
+        self._guard = threading.Lock()
+
+    def set(self) -> None:
+        with self._guard:
+            super().set()
+            waiting, self._wake = self._wake, []
+        for wake in waiting:
+            wake()
+
+    def on_set(self, wake: Callable[[], object]) -> None:
+        """Call `wake` when this is set, at once if it is already."""
+        with self._guard:
+            if not self.is_set():
+                self._wake.append(wake)
+                return
+        wake()
+
+
+class Gates:
+    """The gates of one server, made when first named."""
+
+    def __init__(self) -> None:
+        self._gates: dict[str, Gate] = {}
+        self._guard = threading.Lock()
+
+    def __getitem__(self, name: str) -> Gate:
+        with self._guard:
+            return self._gates.setdefault(name, Gate())
+
+
+class Server:
+    """A running server; it listens from construction until `close`.
+
+    Parameters
+    ----------
+    respond
+        Answers each model request. It is called in the server's thread and must not wait.
+
+    Attributes
+    ----------
+    base_url
+        What a client calls the API's root; ends in ``/v1``.
+    gates
+        Where responses wait, by name.
+    """
+
+    def __init__(self, respond: Respond) -> None:
+        self.gates = Gates()
+        self._service: Service | None = None
+        self._port = 0
+        self._failure: Exception | None = None
+        self._listening = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(respond,), name="codex-magic tape", daemon=True
+        )
+        self._thread.start()
+        self._listening.wait()
+        if self._failure is not None:
+            raise BackendError("the tape's server did not start") from self._failure
+        self.base_url = f"http://127.0.0.1:{self._port}/v1"
+
+    def close(self) -> None:
+        """End every response, stop listening, and wait for the thread; closing twice is fine."""
+        if self._service is not None:
+            self._service.stop()
+        self._thread.join()
+
+    def _run(self, respond: Respond) -> None:
+        try:
+            # The import costs more than all of the rest, and only a played tape needs it.
+            from codex_magic.tape.routes import Service  # noqa: PLC0415
+
+            service = Service(respond, self.gates)
+            service.serve(self._started)
+        except Exception as error:  # noqa: BLE001 - it is raised where the server was asked for
+            self._failure = error
+        finally:
+            self._listening.set()
+
+    def _started(self, service: Service, port: int) -> None:
+        self._service, self._port = service, port
+        self._listening.set()
