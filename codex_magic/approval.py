@@ -1,0 +1,120 @@
+"""Who decides whether a command may run, and when anybody is asked.
+
+`verdict` is the table of the approval policies; an `Approver` is who answers where it says "ask".
+Text from a model reaches a person here, so it is shown with everything invisible made visible.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from codex_magic.policy import ApprovalPolicy, Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """What a person is asked: the exact command, where, why, and what it would exceed."""
+
+    command: str
+    cwd: str
+    reason: str
+    asks: tuple[str, ...]
+    sandbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A decision, who made it, and the reason that the model is told."""
+
+    decision: Decision
+    by: str
+    reason: str = ""
+
+
+class Approver(Protocol):
+    """Who answers approval requests."""
+
+    def ask(self, request: ApprovalRequest) -> Answer:
+        """Return the answer; may wait for a person, on the main thread."""
+        ...
+
+
+def verdict(
+    policy: ApprovalPolicy, *, exceeds: bool, harmless: bool
+) -> Literal["run", "ask", "decline"]:
+    """Return what `policy` says of a call.
+
+    ``on-request`` runs what the sandbox contains and asks about the rest; ``untrusted`` asks
+    about everything that does more than look; ``never`` asks nobody and declines the rest.
+    """
+    if policy == "never":
+        return "decline" if exceeds else "run"
+    if policy == "untrusted":
+        return "run" if harmless and not exceeds else "ask"
+    return "ask" if exceeds else "run"
+
+
+class StdinApprover:
+    """Asks by `input`: in a terminal, and in front ends that answer a kernel's input requests."""
+
+    def __init__(self, read: Callable[[str], str] = input) -> None:
+        self._read = read
+
+    def ask(self, request: ApprovalRequest) -> Answer:
+        """Ask until the answer is one of the three; an empty one asks again, and never allows."""
+        question = f"{describe(request)}\n[y]es, once / [n]o, and why / [s]top the turn: "
+        while True:
+            word, _, rest = self._read(question).strip().partition(" ")
+            match word.lower():
+                case "y" | "yes":
+                    return Answer(Decision.ACCEPT, "person")
+                case "n" | "no":
+                    reason = rest.strip()
+                    return Answer(Decision.DECLINE, "person", reason or "the person said no")
+                case "s" | "stop":
+                    return Answer(Decision.CANCEL, "person", "the person stopped the turn")
+            question = "y, n or s: "
+
+
+class NobodyApprover:
+    """Answers where there is nobody to ask: a notebook that runs headless."""
+
+    def ask(self, _request: ApprovalRequest) -> Answer:
+        """Decline, and say how to allow it."""
+        return Answer(
+            Decision.DECLINE,
+            "nobody",
+            "nobody can be asked here: the notebook runs without a person",
+        )
+
+
+def describe(request: ApprovalRequest) -> str:
+    """Return the question as text: every line of it comes from us, every word of theirs quoted."""
+    lines = [
+        "Codex wants to run:",
+        f"    {visible(request.command)}",
+        f"in {visible(request.cwd)}, sandbox {request.sandbox}",
+    ]
+    lines.extend(f"It asks to {visible(ask)}." for ask in request.asks)
+    if request.reason:
+        lines.append(f"Its reason: {visible(request.reason)}")
+    return "\n".join(lines)
+
+
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def visible(text: str) -> str:
+    """Return `text` with control, bidirectional and zero-width characters as escapes."""
+    return "".join(
+        char.encode("unicode_escape").decode() if _hides(char) else char for char in text
+    )
+
+
+def _hides(char: str) -> bool:
+    return unicodedata.category(char) in _INVISIBLE or (char.isspace() and char != " ")

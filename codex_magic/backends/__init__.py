@@ -1,0 +1,1 @@
+"""Where turns run: backends that report the same events whatever they speak to."""

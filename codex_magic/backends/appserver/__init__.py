@@ -1,0 +1,1 @@
+"""The real Codex binary, spoken to as its editor integrations do: JSON-RPC over stdio."""

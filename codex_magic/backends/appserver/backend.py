@@ -1,0 +1,443 @@
+"""Turns on the real Codex binary, through its app-server.
+
+One server for a kernel, started at first use and started again where it has died between turns.
+What Codex may do by itself on this machine is nothing; `wire.OVERRIDES` and `wire.thread_params`
+say how, and the tests on the real binary hold them to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from dataclasses import dataclass, field
+from importlib.metadata import version as installed_version
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from codex_magic import binary
+from codex_magic import events as ev
+from codex_magic.backends.appserver import wire
+from codex_magic.backends.appserver.connection import (
+    Connection,
+    ConnectionLostError,
+    Message,
+    RefusedError,
+)
+from codex_magic.backends.base import (
+    Account,
+    Mailbox,
+    Seat,
+    StoredThread,
+    ToolAnswer,
+    ToolSpec,
+    TurnInput,
+)
+from codex_magic.errors import BackendError, CellError, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from codex_magic.turn import TurnRequest
+
+SIGN_IN: Final = (
+    "Three ways: type `codex-magic login` in a terminal; or set OPENAI_API_KEY and restart the kernel; "
+    "or see it work without an account: type `codex-magic demo` in a terminal"
+)
+
+HINTS: Final[Mapping[str, str]] = {
+    "unauthorized": "Sign in again: type `codex-magic login` in a terminal",
+    "usageLimitExceeded": "Wait until your limit resets, or choose another model with -m",
+    "rateLimitExceeded": "Wait a little, then run the cell again",
+    "contextWindowExceeded": "Start afresh with %%codex --new",
+    "badRequest": "Check the options of the cell, the model's name first",
+    "connectionLost": "Run the cell again: Codex is started anew and the thread goes on",
+}
+AGAIN: Final = "Run the cell again; if it stays, type %codex doctor"
+
+
+def hint(error: ev.TurnError) -> str:
+    """Return what to do about a failed turn."""
+    if error.kind.endswith(" 401"):
+        return HINTS["unauthorized"]
+    return HINTS.get(error.kind.split(" ")[0], AGAIN)
+
+
+@dataclass(slots=True)
+class _RunningTurn:
+    thread_id: str
+    mailbox: Mailbox
+    turn_id: str | None = None
+    known: threading.Event = field(default_factory=threading.Event)
+    abandoned: bool = False
+
+    def begin(self, turn_id: str) -> None:
+        self.turn_id = turn_id
+        self.known.set()
+
+
+class AppServerBackend:
+    """Turns on the Codex app-server.
+
+    Parameters
+    ----------
+    tools
+        What every thread is offered.
+    environ
+        The environment of the server: the kernel's own, so that proxies and certificates are the
+        person's.
+    overrides
+        Further ``-c`` settings.
+    api_key
+        Used before any stored sign-in, and kept in memory only.
+    source
+        Where `binary.candidates` may look; the kernel's environment by default.
+    """
+
+    name = "app-server"
+
+    def __init__(
+        self,
+        *,
+        tools: Sequence[ToolSpec] = (),
+        environ: Mapping[str, str] | None = None,
+        overrides: Sequence[str] = (),
+        api_key: str | None = None,
+    ) -> None:
+        self._tools = tuple(tools)
+        self._environ = dict(os.environ if environ is None else environ)
+        self._overrides = tuple(overrides)
+        self._api_key = api_key
+        self._connection: Connection | None = None
+        self._turn: _RunningTurn | None = None
+        self._loaded: dict[str, str] = {}
+        self._account: Account | None = None
+        self.version: binary.Version | None = None
+        self._news: list[ev.Notice] = []
+
+    # --- threads ------------------------------------------------------------------------------
+
+    def seat(self, request: TurnRequest, known: str | None) -> Seat:
+        """Return the thread for `request`; see `Backend.seat`.
+
+        Raises
+        ------
+        SetupError
+            Codex is not installed, too old, or nobody is signed in.
+        CellError
+            There is no thread with the id that was asked for.
+        BackendError
+            The server cannot be reached.
+        """
+        died = self._connection is not None and self._connection.lost is not None
+        self._connected(request.cwd)
+        self._require_account()
+        if request.resume is not None:
+            seat = self._take_up(request, self._resolve(request))
+        elif known is None or request.new:
+            seat = self._start(request)
+        elif known in self._loaded:
+            seat = Seat(known, request.model or self._loaded[known])
+        else:
+            seat = self._go_on(request, known, quietly=died)
+        self._loaded[seat.thread_id] = seat.model
+        if died:
+            stopped = ev.Notice("Codex had stopped; it was started again and the thread goes on")
+            self._news.append(stopped)
+        news, self._news = tuple(self._news), []
+        return Seat(seat.thread_id, seat.model, news + seat.notices)
+
+    def _start(self, request: TurnRequest, model: str | None = None) -> Seat:
+        common = self._common(request, model)
+        answer = self._call("thread/start", wire.thread_start(common, self._tools))
+        return Seat(answer["thread"]["id"], answer.get("model") or "")
+
+    def _resolve(self, request: TurnRequest) -> str:
+        if request.resume != "last":
+            return str(request.resume)
+        newest = self.threads(str(request.cwd), limit=1)
+        if not newest:
+            raise CellError(
+                f"no thread is stored for {request.cwd}", hint="Start one: leave out --resume"
+            )
+        return newest[0].thread_id
+
+    def _go_on(self, request: TurnRequest, known: str, *, quietly: bool) -> Seat:
+        """Take up a thread of this kernel; one that never had a turn is stored nowhere."""
+        try:
+            return self._take_up(request, known, quietly=quietly)
+        except CellError:
+            return self._start(request)
+
+    def _take_up(self, request: TurnRequest, thread_id: str, *, quietly: bool = False) -> Seat:
+        """Resume a thread of ours; copy one whose tools are not today's."""
+        try:
+            stored = self._call("thread/read", {"threadId": thread_id, "includeTurns": False})
+        except RefusedError:
+            raise CellError(
+                f"there is no thread {thread_id!r}", hint="Type %codex threads for those there are"
+            ) from None
+        thread = stored["thread"]
+        if not wire.has_tools(thread, self._tools):
+            return self._copy(request, thread)
+        model = request.model or thread.get("model")
+        common = self._common(request, model)
+        try:
+            answer = self._call("thread/resume", wire.thread_again(common, thread_id))
+            text = f"thread resumed: {thread_id}"
+        except RefusedError as error:
+            if "active writer" not in str(error):
+                raise
+            source = wire.thread_source(self._tools)
+            answer = self._call("thread/fork", wire.thread_fork(common, thread_id, source))
+            text = f"another program is using thread {thread_id}; this is a fork of it"
+        notices = () if quietly else (ev.Notice(text),)
+        return Seat(answer["thread"]["id"], answer.get("model") or "", notices)
+
+    def _copy(self, request: TurnRequest, thread: wire.Json) -> Seat:
+        """Seat a thread anew with our tools: a thread's tools are frozen when it starts."""
+        thread_id = thread["id"]
+        whole = self._call("thread/read", {"threadId": thread_id, "includeTurns": True})
+        seat = self._start(request, request.model or thread.get("model"))
+        if items := wire.transcript(whole["thread"]):
+            self._call("thread/inject_items", {"threadId": seat.thread_id, "items": items})
+        if wire.stored_thread(thread).ours:
+            text = f"the tools have changed since thread {thread_id} began; it goes on as a new one"
+        else:
+            text = f"copied from {thread_id}, with this kernel's tools; the original is untouched"
+        return Seat(seat.thread_id, seat.model, (ev.Notice(text),))
+
+    def threads(self, cwd: str | None, limit: int = 20) -> list[StoredThread]:
+        """Return the stored threads of a folder, or of all, the newest first."""
+        self._connected(Path.cwd())
+        # Without the empty list the server shows the threads of one model provider only.
+        params: dict[str, Any] = {"limit": limit, "modelProviders": []}
+        answer = self._call("thread/list", params | ({"cwd": cwd} if cwd else {}))
+        return [wire.stored_thread(thread) for thread in answer["data"]]
+
+    def _common(self, request: TurnRequest, model: str | None) -> dict[str, Any]:
+        cwd = str(request.cwd)
+        # Asked each time and for this folder: a configuration may change while the kernel lives.
+        config = self._call("config/read", {"cwd": cwd})["config"]
+        return wire.thread_params(
+            cwd=cwd,
+            instructions=instructions(),
+            model=model or request.model,
+            servers=config.get("mcp_servers") or (),
+        )
+
+    # --- turns --------------------------------------------------------------------------------
+
+    def start_turn(self, seat: Seat, turn: TurnInput, mailbox: Mailbox) -> None:
+        """Start a turn; its events arrive in `mailbox`, the last a `TurnCompleted`."""
+        running = self._turn = _RunningTurn(seat.thread_id, mailbox)
+        try:
+            answer = self._call("turn/start", wire.turn_start(seat.thread_id, turn))
+        except BackendError:
+            self._turn = None
+            raise
+        running.begin(answer["turn"]["id"])
+
+    def answer(self, request_id: Any, answer: ToolAnswer) -> None:
+        """Answer a `ToolCallRequested`; too late is not an error."""
+        if self._connection is not None:
+            self._connection.respond(request_id, wire.tool_result(answer))
+
+    def interrupt(self) -> None:
+        """Ask the running turn to stop; it still completes, as interrupted."""
+        turn = self._turn
+        if turn is None:
+            return
+        # A person may interrupt between our request and the server's word that the turn began;
+        # if that word comes later still, the reader interrupts the turn then.
+        turn.abandoned = not turn.known.wait(0.1)
+        with contextlib.suppress(BackendError):
+            # Refused where the turn is over already.
+            if not turn.abandoned:
+                self._call("turn/interrupt", _the_turn(turn), timeout_s=2.0)
+
+    def steer(self, text: str) -> None:
+        """Add `text` to the running turn.
+
+        Raises
+        ------
+        CellError
+            No turn is running.
+        """
+        turn = self._turn
+        if turn is None or turn.turn_id is None:
+            raise CellError("no turn is running")
+        self._call(
+            "turn/steer",
+            {
+                "threadId": turn.thread_id,
+                "expectedTurnId": turn.turn_id,
+                "input": [{"type": "text", "text": text}],
+            },
+        )
+
+    # --- the server ---------------------------------------------------------------------------
+
+    def account(self) -> Account:
+        """Return who is signed in."""
+        self._connected(Path.cwd())
+        return self._account or Account()
+
+    def close(self) -> None:
+        """End the server."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        self._loaded.clear()
+
+    def _call(self, method: str, params: Mapping[str, Any], *, timeout_s: float = 30.0) -> Any:
+        if self._connection is None:
+            raise ConnectionLostError("Codex is not running")
+        return self._connection.call(method, params, timeout_s=timeout_s)
+
+    def _connected(self, cwd: Path) -> None:
+        """Start the server where it is not running, the preferred binary first."""
+        if self._connection is not None and self._connection.lost is None:
+            return
+        self.close()
+        found = binary.candidates(self._environ)
+        for i, candidate in enumerate(found):
+            try:
+                self._launch(candidate, cwd, ephemeral=self._api_key is not None)
+            except SetupError as error:
+                if i + 1 == len(found):
+                    raise
+                self._news.append(ev.Notice(f"{error.message}; the packaged one is used"))
+            else:
+                break
+        try:
+            self._sign_in(candidate, cwd)
+        except BaseException:
+            self.close()
+            raise
+
+    def _launch(self, program: binary.CodexBinary, cwd: Path, *, ephemeral: bool) -> None:
+        cwd = cwd if cwd.is_dir() else Path("/")
+        settings = [*wire.OVERRIDES, wire.untrusted(str(cwd)), *self._overrides]
+        if ephemeral:
+            settings.append('cli_auth_credentials_store="ephemeral"')
+        flags = [word for setting in settings for word in ("-c", setting)]
+        connection = Connection(
+            [str(program.path), "app-server", *flags],
+            env=self._environ,
+            cwd=cwd,
+            on_message=self._receive,
+            on_lost=self._lose,
+        )
+        self._connection = connection
+        try:
+            ours = installed_version("codex-magic")
+            answer = connection.call("initialize", wire.initialize(ours), timeout_s=20.0)
+            connection.notify("initialized")
+            self._check_version(program, answer.get("userAgent", ""))
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_version(self, program: binary.CodexBinary, user_agent: str) -> None:
+        self.version = binary.parse_version(user_agent.removeprefix(wire.CLIENT))
+        if self.version is None:
+            return
+        spoken = binary.spoken(self.version)
+        if self.version < binary.MINIMUM:
+            raise SetupError(
+                f"{program.path} is Codex {spoken}, older than {binary.spoken(binary.MINIMUM)}",
+                hint=f"Type: {binary.INSTALL}",
+            )
+        if self.version > binary.NEWEST_TESTED:
+            self._news.append(
+                ev.Notice(f"Codex {spoken} is newer than this package was tested with")
+            )
+
+    def _sign_in(self, program: binary.CodexBinary, cwd: Path) -> None:
+        """Use the explicit key, else the stored sign-in, else ``OPENAI_API_KEY``."""
+        key = self._api_key
+        if key is None:
+            self._account = wire.account(self._call("account/read", {}))
+            key = self._environ.get("OPENAI_API_KEY")
+            if self._account.kind or not self._account.needed or not key:
+                return
+            # The store is chosen when the server starts, and a key must never reach the disk.
+            self.close()
+            self._launch(program, cwd, ephemeral=True)
+        origin = "CODEX_API_KEY" if self._api_key else "OPENAI_API_KEY"
+        self._call("account/login/start", {"type": "apiKey", "apiKey": key})
+        self._account = Account(kind="apiKey", detail=f"from {origin}, in memory only")
+
+    def _require_account(self) -> None:
+        account = self._account
+        if account is not None and account.needed and not account.kind:
+            # Asked again: the person may just have signed in.
+            self._account = wire.account(self._call("account/read", {"refreshToken": False}))
+            if not self._account.kind:
+                raise SetupError("nobody is signed in to Codex", hint=SIGN_IN)
+
+    # --- what the reader brings; nothing here waits -------------------------------------------
+
+    def _receive(self, message: Message) -> None:
+        if "id" in message:
+            self._serve(message)
+            return
+        turn, connection = self._turn, self._connection
+        params = message.get("params") or {}
+        if turn is None or not _belongs(params, turn, message["method"]):
+            return
+        for event in wire.translate(message):
+            if isinstance(event, ev.TurnStarted):
+                turn.begin(event.turn_id)
+                if turn.abandoned and connection is not None:
+                    connection.post("turn/interrupt", _the_turn(turn))
+            turn.mailbox.put(event)
+            if isinstance(event, ev.TurnCompleted):
+                self._turn = None
+
+    def _serve(self, message: Message) -> None:
+        """Pass a tool call on to the turn; give everything else its refusing answer."""
+        connection, turn = self._connection, self._turn
+        if connection is None:
+            return
+        method = message["method"]
+        if method in wire.SERVED and turn is not None:
+            turn.mailbox.put(wire.tool_call(message))
+        elif method in wire.SERVED:
+            late = ToolAnswer("outcome: refused - the turn is over", success=False)
+            connection.respond(message["id"], wire.tool_result(late))
+        elif method in wire.REFUSALS:
+            connection.respond(message["id"], wire.REFUSALS[method])
+        else:
+            connection.respond_error(message["id"], f"{wire.CLIENT} does not serve {method}")
+
+    def _lose(self, reason: str) -> None:
+        self._loaded.clear()
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.mailbox.put(ev.TurnCompleted("failed", _gone(reason)))
+
+
+def _gone(reason: str) -> ev.TurnError:
+    return ev.TurnError(message=reason, kind="connectionLost")
+
+
+def _the_turn(turn: _RunningTurn) -> dict[str, Any]:
+    return {"threadId": turn.thread_id, "turnId": turn.turn_id}
+
+
+def _belongs(params: wire.Json, turn: _RunningTurn, method: str) -> bool:
+    """Whether a notification is about the running turn, and not about one before it."""
+    if params.get("threadId", turn.thread_id) != turn.thread_id:
+        return False
+    about = params.get("turnId") or (params.get("turn") or {}).get("id")
+    if about is None:
+        return True
+    return about == turn.turn_id or (turn.turn_id is None and method == "turn/started")
+
+
+def instructions() -> str:
+    """Return what every model is told about living in a notebook."""
+    return files("codex_magic").joinpath("instructions.md").read_text(encoding="utf-8")

@@ -1,0 +1,124 @@
+"""What a backend is.
+
+A backend is only a brain: it reports events and asks for tools; it runs nothing on this machine.
+Its methods may be called from any OS thread; what it has to report it puts into the mailbox.
+"""
+
+from __future__ import annotations
+
+import queue
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from codex_magic.events import Event, Notice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from codex_magic.turn import TurnRequest
+
+Mailbox = queue.SimpleQueue[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as a model is offered it; `parameters` is a JSON Schema."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswer:
+    """What a tool call came to, in text that the model reads."""
+
+    text: str
+    success: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A thread that is ready for a turn.
+
+    Parameters
+    ----------
+    notices
+        How it came to be, where that is worth a line: resumed, copied, forked.
+    """
+
+    thread_id: str
+    model: str
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who pays for the turns; `kind` is empty where nobody is signed in."""
+
+    kind: str = ""
+    detail: str = ""
+    needed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoredThread:
+    """A row of a backend's list of threads; `updated_at` is in seconds since the epoch."""
+
+    thread_id: str
+    preview: str
+    cwd: str
+    origin: str
+    updated_at: float
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TurnInput:
+    """One turn's input: the person's words, and what the model is told beside them.
+
+    Parameters
+    ----------
+    context
+        Our own notes to the model, by name.
+    project
+        Text of the project, by name; the model gets it marked as untrusted.
+    """
+
+    request: TurnRequest
+    context: Mapping[str, str] = field(default_factory=dict)
+    project: Mapping[str, str] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """Where turns run."""
+
+    name: str
+
+    def seat(self, request: TurnRequest, known: str | None) -> Seat:
+        """Return the thread for `request`: the one `known` by id, a stored one, or a new one."""
+        ...
+
+    def start_turn(self, seat: Seat, turn: TurnInput, mailbox: Mailbox) -> None:
+        """Start a turn; its events arrive in `mailbox`, the last a `TurnCompleted`."""
+        ...
+
+    def answer(self, request_id: Any, answer: ToolAnswer) -> None:
+        """Answer a `ToolCallRequested`; too late is not an error."""
+        ...
+
+    def interrupt(self) -> None:
+        """Ask the running turn to stop; it still completes, as interrupted."""
+        ...
+
+    def threads(self, cwd: str | None, limit: int = 20) -> Sequence[StoredThread]:
+        """Return the stored threads of a folder, or of all, the newest first."""
+        ...
+
+    def account(self) -> Account:
+        """Return who is signed in."""
+        ...
+
+    def close(self) -> None:
+        """End everything this backend started."""
+        ...

@@ -1,0 +1,93 @@
+"""What a model is told beside the prompt: where it is, and what the project says of itself.
+
+It reads the project's ``AGENTS.md`` files and nothing else. Their text is data: it is quoted to
+the model as the project's, shown to the person as a line, and can be switched off.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from codex_magic.turn import TurnRequest
+
+AGENTS_FILE: Final = "AGENTS.md"
+AGENTS_LIMIT_BYTES: Final = 32 * 1024  # what Codex itself reads of them by default
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectText:
+    """The project's instructions: the files they came from, and their text."""
+
+    paths: tuple[Path, ...] = ()
+    text: str = ""
+    truncated: bool = False
+
+
+def agents_md(cwd: Path) -> ProjectText:
+    """Return what the ``AGENTS.md`` files say, from the project's root down to `cwd`.
+
+    The root is the nearest folder upwards with a ``.git``; without one only `cwd` counts. At most
+    32 KB are read; a file that is a link to somewhere outside the root is passed over.
+    """
+    root = next((folder for folder in (cwd, *cwd.parents) if (folder / ".git").exists()), cwd)
+    folders = [folder for folder in (*reversed(cwd.parents), cwd) if folder.is_relative_to(root)]
+    parts: list[str] = []
+    paths: list[Path] = []
+    left = AGENTS_LIMIT_BYTES
+    truncated = False
+    for folder in folders:
+        path = folder / AGENTS_FILE
+        raw = _read(path, root, left + 1)
+        if raw:
+            truncated = truncated or len(raw) > left
+            text = raw[:left].decode(errors="ignore")
+            parts.append(f"[{path.relative_to(root)}]\n{text.strip()}")
+            paths.append(path)
+            left = max(0, left - len(raw))
+    return ProjectText(tuple(paths), "\n\n".join(parts), truncated)
+
+
+def _read(path: Path, root: Path, limit_bytes: int) -> bytes:
+    try:
+        if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
+            return b""
+        with path.open("rb") as file:
+            return file.read(limit_bytes)
+    except OSError:
+        return b""
+
+
+def notebook_note(request: TurnRequest, *, level: str, fresh: bool) -> str:
+    """Return the note on where the model is: folder, policy, what is enforced, the kernel."""
+    policy = request.policy
+    network = "on" if policy.network else "off"
+    kernel = "fresh: no variables of earlier sessions exist" if fresh else "in use"
+    return "\n".join(
+        (
+            # As JSON: the name of a folder must not read as a line of this note.
+            f"working folder: {json.dumps(str(policy.workspace))}",
+            f"sandbox: {policy.mode}, network {network}; enforced here: {_ENFORCED[level]}",
+            f"approval policy: {request.approval}: {_APPROVAL[request.approval]}",
+            f"each command may take {request.timeout_s:g} s" if request.timeout_s else "",
+            f"kernel: {kernel}",
+        )
+    )
+
+
+_ENFORCED: Final = {
+    "full": "all of it",
+    "partial": "a part of it",
+    "none": "nothing, so commands are refused",
+    "external": "nothing by us; the machine itself is the sandbox",
+    "off": "nothing, as the person chose",
+}
+_APPROVAL: Final = {
+    "on-request": "what the sandbox contains runs at once; what exceeds it asks the person",
+    "untrusted": "every command asks the person, but for a few that only look",
+    "never": "nobody is asked; what exceeds the sandbox is declined",
+}

@@ -1,0 +1,148 @@
+"""Where a running turn is shown: in a notebook's output, or on a terminal.
+
+A page is given the turn again and again and decides itself when to send something: at once where
+a text begins, then at most ten times a second, and less often where drawing takes long.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
+
+from codex_magic import render
+from codex_magic.render import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from codex_magic.turn import Turn
+
+INTERVAL_S: Final = 0.1
+Bundle = dict[str, Any]
+
+
+class Page(Protocol):
+    """Somewhere to show a turn."""
+
+    def show(self, turn: Turn) -> None:
+        """Show the turn as it stands; may pass when it has just shown something."""
+        ...
+
+    def finish(self, turn: Turn) -> None:
+        """Show the finished turn, in the form that is kept."""
+        ...
+
+
+class _Pace:
+    """Says when the next drawing is due."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next = 0.0
+        self._begun: tuple[object, ...] = ()
+
+    def due(self, turn: Turn) -> bool:
+        last = turn.items[-1] if turn.items else None
+        # Something new has begun: a first item, a first word of it, a question to the person.
+        begun = (len(turn.items), last is not None and _has_text(last), turn.waiting_for)
+        if begun == self._begun and self._clock() < self._next:
+            return False
+        self._begun = begun
+        return True
+
+    def drawn(self, started: float) -> None:
+        now = self._clock()
+        # A long turn may take long to draw; it must not draw all the time.
+        self._next = now + max(INTERVAL_S, 5 * (now - started))
+
+    def now(self) -> float:
+        return self._clock()
+
+
+def _has_text(item: object) -> bool:
+    return any(bool(getattr(item, channel, "")) for channel in ("text", "summary", "output"))
+
+
+class NotebookPage:
+    """One output of a cell, replaced as the turn goes on.
+
+    Parameters
+    ----------
+    publish
+        Displays a bundle of media types; the second argument says whether it replaces the first.
+    quiet
+        Show the answer only.
+    secrets
+        Values that must not be saved.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[Bundle, bool], None],
+        *,
+        quiet: bool = False,
+        secrets: frozenset[str] = frozenset(),
+    ) -> None:
+        self._publish = publish
+        self._quiet = quiet
+        self._secrets = secrets
+        self._pace = _Pace()
+        self._shown: Turn | None = None
+
+    def show(self, turn: Turn) -> None:
+        """Show the turn as it stands; see `Page.show`."""
+        if turn is self._shown or not self._pace.due(turn):
+            return
+        started = self._pace.now()
+        self._publish(render.live(turn, quiet=self._quiet), self._shown is not None)
+        self._shown = turn
+        self._pace.drawn(started)
+
+    def finish(self, turn: Turn) -> None:
+        """Replace what was shown by the form that the notebook keeps."""
+        bundle = render.saved(turn, quiet=self._quiet, secrets=self._secrets)
+        self._publish(bundle, self._shown is not None)
+        self._shown = turn
+
+
+class TerminalPage:
+    """Standard output: the text of a turn, printed as it grows."""
+
+    def __init__(self, out: TextIO | None = None, *, quiet: bool = False) -> None:
+        self._out = out
+        self._quiet = quiet
+        self._printed = ""
+
+    def show(self, turn: Turn) -> None:
+        """Print what is new."""
+        if not self._quiet:
+            self._grow(plain.body(turn, live=True))
+
+    def finish(self, turn: Turn) -> None:
+        """Print what is still missing, and how the turn ended."""
+        if self._quiet:
+            self._write(plain.text(turn, quiet=True) + "\n")
+            return
+        self._grow(plain.body(turn, live=True))
+        self._write(f"\n\n{plain.closing(turn)}\n")
+
+    def _grow(self, text: str) -> None:
+        new = grown(self._printed, text)
+        if new:
+            self._printed = text
+            self._write(new)
+
+    def _write(self, text: str) -> None:
+        out = self._out or sys.stdout
+        out.write(text)
+        out.flush()
+
+
+def grown(old: str, new: str) -> str:
+    """Return what `new` has behind `old`; where it is not a continuation, its last line anew."""
+    if new.startswith(old):
+        return new[len(old) :]
+    common = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), len(new))
+    line = new.rfind("\n", 0, common) + 1
+    return "\n" + new[line:] if new[line:] else ""

@@ -1,0 +1,150 @@
+"""A turn as Markdown: what JupyterLab, nbconvert and GitHub show of a saved notebook.
+
+Commands and reasoning stand in ``<details>``, the answer below them as it was written. Whatever
+comes from a command is fenced or escaped: it is shown, never rendered.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING
+
+from codex_magic.items import (
+    AgentMessage,
+    CommandExecution,
+    FileChange,
+    Item,
+    Plan,
+    Reasoning,
+    ToolCall,
+    UnknownItem,
+    UserMessage,
+    WebSearch,
+)
+from codex_magic.render import words
+
+if TYPE_CHECKING:
+    from codex_magic.turn import Turn
+
+_TICKS = {"completed": "x", "in_progress": " ", "pending": " "}
+
+
+def text(turn: Turn, *, quiet: bool = False) -> str:
+    """Return the turn as Markdown; `quiet` leaves the answer and how it ended."""
+    if quiet:
+        blocks = [closed(turn.final_response)]
+    else:
+        blocks = [_block(item, live=not turn.is_over) for item in turn.items]
+        blocks.extend(_note(notice.text) for notice in turn.notices)
+    if not turn.is_over and not any(blocks):
+        blocks.append(_note("thinking …"))
+    if ended := words.outcome(turn):
+        blocks.append(f"**The turn {'' if turn.status == 'failed' else 'was '}{_escaped(ended)}**")
+    if turn.is_over and not quiet:
+        blocks.append(_note(" · ".join(words.footer(turn))))
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _block(item: Item, *, live: bool) -> str:
+    match item:
+        case AgentMessage():
+            return closed(str(item.text) or str(item.draft))
+        case Reasoning():
+            thought = str(item.summary) or str(item.content) or str(item.draft)
+            running = live and item.status == "in_progress"
+            return _details("Thinking" if running else "Thought", closed(thought), opened=running)
+        case CommandExecution():
+            return _command(item, live=live)
+        case Plan():
+            steps = [f"- [{_TICKS[step.status]}] {_escaped(step.text)}" for step in item.steps]
+            return "\n".join([*steps, "", closed(str(item.text))]).strip()
+        case FileChange():
+            diffs = "\n".join(change.diff for change in item.changes)
+            paths = ", ".join(f"{change.kind} {change.path}" for change in item.changes)
+            return _details(_code(paths), fenced(diffs, "diff"))
+        case ToolCall():
+            said = f"{_code(item.tool)} · {item.status.replace('_', ' ')}"
+            return _details(said, fenced(item.arguments + str(item.output)))
+        case WebSearch():
+            return _note(f"searched the web for {item.query}")
+        case UnknownItem():
+            return _details(_escaped(item.kind or "something new"), fenced(str(item.text)))
+        case UserMessage():
+            return ""
+
+
+def _command(item: CommandExecution, *, live: bool) -> str:
+    running = live and item.status == "in_progress"
+    good = item.outcome == "exit" and item.exit_code == 0
+    mark = "▸" if running else "✓" if good else "✗"
+    whole = words.command(item)
+    head = words.one_line(whole)
+    summary = f"{mark} {_code(head)} · {_escaped(words.ending(item))}"
+    inside = []
+    if head != whole:
+        inside.append(fenced(whole, "sh"))
+    if item.reason:
+        inside.append(_note(item.reason))
+    if item.asked:
+        inside.append(_note(f"asked to {', '.join(item.asked)}: {item.decision or 'no answer'}"))
+    if output := words.clean(str(item.output)).rstrip("\n"):
+        inside.append(fenced(words.shortened(output, words.SAVED_OUTPUT_BYTES)))
+    return _details(summary, "\n\n".join(inside), opened=running)
+
+
+def _details(summary: str, inside: str, *, opened: bool = False) -> str:
+    if not inside.strip():
+        return f"<small>{summary}</small>"
+    state = " open" if opened else ""
+    return f"<details{state}><summary><small>{summary}</small></summary>\n\n{inside}\n\n</details>"
+
+
+def _note(line: str) -> str:
+    return f"<small>{_escaped(line)}</small>"
+
+
+def _code(line: str) -> str:
+    return f"<code>{_escaped(line)}</code>"
+
+
+_MEANING = {
+    # A Markdown renderer looks for these inside the HTML of one line, too.
+    "$": "&#36;",
+    "`": "&#96;",
+    "*": "&#42;",
+    "_": "&#95;",
+    "[": "&#91;",
+    "\\": "&#92;",
+    "\n": " ",
+    "|": "&#124;",
+    "~": "&#126;",
+}
+
+
+def _escaped(line: str) -> str:
+    return "".join(_MEANING.get(char, char) for char in html.escape(words.clean(line)))
+
+
+_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})", re.MULTILINE)
+
+
+def fenced(body: str, language: str = "text") -> str:
+    """Return `body` in a fence that nothing inside can close."""
+    if not body.strip():
+        return ""
+    longest = max((len(run) for run in re.findall(r"`+", body)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{body}\n{fence}"
+
+
+def closed(body: str) -> str:
+    """Return `body` with a fence that it left open closed, so that what follows is not code."""
+    opened = ""
+    for match in _FENCE.finditer(body):
+        fence = match.group(1)
+        if not opened:
+            opened = fence
+        elif fence[0] == opened[0] and len(fence) >= len(opened):
+            opened = ""
+    return f"{body}\n{opened}" if opened else body

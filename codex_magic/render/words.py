@@ -1,0 +1,122 @@
+"""The words that both forms of a turn share: how a command ended, what a turn has cost."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import unicodedata
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from codex_magic.events import Usage
+    from codex_magic.items import CommandExecution
+    from codex_magic.turn import Turn
+
+SAVED_OUTPUT_BYTES: Final = 8 * 1024
+
+_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+_OVERWRITTEN: Final = re.compile(r"[^\n]*\r(?!\n)")
+
+
+def command(item: CommandExecution) -> str:
+    """Return a command as one would type it."""
+    words = (item.command,) if isinstance(item.command, str) else map(_quoted, item.command)
+    return clean(" ".join(words))
+
+
+def _quoted(word: str) -> str:
+    """Return `word` quoted for a shell, in the form that is easier on the eye."""
+    if "'" in word and not set(word) & set('"$`\\!'):
+        return f'"{word}"'
+    return shlex.quote(word)
+
+
+def one_line(text: str, longest: int = 90) -> str:
+    """Return `text` on one line of at most `longest` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 2] + " …"
+
+
+def ending(item: CommandExecution) -> str:
+    """Return how a command ended, in a few words."""
+    took = f" · {duration(item.receipt.duration_s)}" if item.receipt else ""
+    match item.outcome:
+        case None if item.status == "declined":
+            return f"declined: {item.message}"
+        case None if item.status == "in_progress":
+            return "running"
+        case None:
+            return item.status
+        case "exit":
+            return f"exit {item.exit_code}{took}{_sandbox(item)}"
+        case "killed" if item.status == "interrupted":
+            return f"interrupted{took}"
+        case _:
+            return f"{item.outcome}: {item.message}{took}"
+
+
+def _sandbox(item: CommandExecution) -> str:
+    receipt = item.receipt
+    if receipt is None:
+        return ""
+    if receipt.level == "none":
+        return " · no sandbox"
+    network = ", network" if receipt.network else ""
+    return f" · sandbox {receipt.level}{network}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes:.0f} min {rest:.0f} s" if minutes else f"{seconds:.1f} s"
+
+
+def footer(turn: Turn) -> list[str]:
+    """Return the facts below a turn: model, tokens, time, thread."""
+    facts = [turn.model or turn.backend]
+    if turn.usage is not None:
+        facts.append(_tokens(turn.usage))
+    if turn.started_at is not None and turn.completed_at is not None:
+        facts.append(duration(max(0.0, turn.completed_at - turn.started_at)))
+    facts.append(f"thread {turn.thread_name}")
+    if turn.tape:
+        facts.append(f"played from tape {turn.tape}: no model was called")
+    return [fact for fact in facts if fact]
+
+
+def _tokens(usage: Usage) -> str:
+    return f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out"
+
+
+def outcome(turn: Turn) -> str:
+    """Return how a turn ended, where that needs saying."""
+    if turn.status == "failed":
+        return f"failed: {turn.error.message if turn.error else 'for an unknown reason'}"
+    return "" if turn.status in ("completed", "in_progress") else turn.status
+
+
+def shortened(text: str, limit_bytes: int) -> str:
+    """Return at most `limit_bytes` of `text`: its head and its tail, and a line between them."""
+    raw = text.encode()
+    if len(raw) <= limit_bytes:
+        return text
+    half = limit_bytes // 2 - 32
+    head, tail = raw[:half].decode(errors="ignore"), raw[-half:].decode(errors="ignore")
+    return f"{head}\n[{len(raw) - 2 * half:,} bytes left out]\n{tail}"
+
+
+def clean(text: str) -> str:
+    """Return terminal output as text: what escapes and carriage returns would leave to be seen.
+
+    Control, bidirectional and zero-width characters become visible, so that nothing that is shown
+    can pretend to be something else.
+    """
+    text = _OVERWRITTEN.sub("", _ESCAPES.sub("", text)).replace("\r\n", "\n")
+    return "".join(
+        char.encode("unicode_escape").decode()
+        if unicodedata.category(char) in ("Cc", "Cf", "Cs") and char not in "\n\t"
+        else char
+        for char in text
+    )
