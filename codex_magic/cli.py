@@ -1,0 +1,102 @@
+"""The shell's door: ``codex-magic``.
+
+``demo`` runs the first lesson in a real kernel and prints the turns while they happen; ``doctor``
+looks at the machine; ``login`` hands over to Codex's own sign-in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from codex_magic import binary
+from codex_magic.errors import CodexMagicError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LESSON: Final = "01-first-turn.ipynb"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return its exit code."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        if words[:1] in (["login"], ["logout"]):
+            return _codex(words)
+        chosen = _parser().parse_args(words)
+        return int(chosen.run(chosen))
+    except CodexMagicError as error:
+        print(f"codex-magic: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ncodex-magic: stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="codex-magic", description="Codex in a notebook.")
+    parser.add_argument(
+        "--version", action="version", version=f"codex-magic {version('codex-magic')}"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo = commands.add_parser("demo", help="run the first lesson here, without an account")
+    demo.set_defaults(run=_demo)
+    doctor = commands.add_parser("doctor", help="try everything a turn needs")
+    doctor.set_defaults(run=_doctor)
+    # Listed for the help; `main` passes them on with whatever stands behind them.
+    commands.add_parser("login", help="sign in to Codex; further words go to `codex login`")
+    commands.add_parser("logout", help="sign out")
+    return parser
+
+
+def _codex(words: Sequence[str]) -> int:
+    """Become ``codex`` with these words: signing in is Codex's own business."""
+    program = binary.candidates()[0].path
+    sys.stdout.flush()
+    os.execv(program, [str(program), *words])  # noqa: S606 - no shell is wanted
+
+
+def _doctor(_chosen: argparse.Namespace) -> int:
+    from codex_magic import doctor, settings  # noqa: PLC0415 - the other commands need neither
+    from codex_magic.session import Session  # noqa: PLC0415
+
+    session = Session(settings.from_environment())
+    try:
+        checks = []
+        for check in doctor.examine(session):
+            print(check, flush=True)
+            checks.append(check)
+    finally:
+        session.close()
+    return 0 if all(check.good for check in checks) else 1
+
+
+def _demo(_chosen: argparse.Namespace) -> int:
+    from codex_magic import demo  # noqa: PLC0415 - imports nbclient
+
+    lesson = _lesson()
+    work = Path.cwd() / "first-turn"
+    shutil.copytree(lesson.parent / "data", work / "data", dirs_exist_ok=True)
+    print(
+        f"Running {lesson.name} here: the real Codex, real commands, a tape instead of a model.\n"
+    )
+    result = demo.run(lesson, work, out=sys.stdout)
+    print(f"\nThe executed notebook: {result.notebook}\nThe same as a page:    {result.page}")
+    if not result.good:
+        print(f"codex-magic: {result.trouble}", file=sys.stderr)
+    return 0 if result.good else 1
+
+
+def _lesson() -> Path:
+    """Return the first lesson: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if (folder / LESSON).is_file():
+            return folder / LESSON
+    raise CodexMagicError("the lesson is not in this installation", hint="Install it anew")

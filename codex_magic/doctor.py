@@ -1,0 +1,85 @@
+"""What this machine has of what a turn needs: checked by trying it, one line each."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Final
+
+from codex_magic import binary, sandbox
+from codex_magic.errors import CodexMagicError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from codex_magic.session import Session
+
+PACKAGES: Final = ("codex-magic", "ipython", "ipykernel", "openai-codex-cli-bin")
+PROXIES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "CODEX_CA_CERTIFICATE")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; `advice` is what to type where it is not good."""
+
+    name: str
+    good: bool
+    found: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        line = f"{'ok ' if self.good else 'NOT'} {self.name}: {self.found}"
+        return f"{line}. {self.advice}" if self.advice and not self.good else line
+
+
+def examine(session: Session) -> Iterator[Check]:
+    """Yield every check, each as soon as it is done."""
+    yield Check("Python", good=True, found=f"{platform.python_version()}, {platform.platform()}")
+    yield _packages()
+    yield _sandbox()
+    yield from _codex(session)
+    seen = [name for name in PROXIES if name in os.environ or name.lower() in os.environ]
+    yield Check("proxy and certificates", good=True, found=", ".join(seen) or "none set")
+
+
+def _packages() -> Check:
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    good = "codex-magic" not in missing
+    return Check("packages", good=good, found=", ".join([*found, *(f"no {m}" for m in missing)]))
+
+
+def _sandbox() -> Check:
+    probe = sandbox.probe()
+    if probe.level == "none":
+        advice = (
+            "Commands are refused; allow user namespaces, or run with -s external in a container"
+        )
+        return Check("sandbox", good=False, found=probe.reason, advice=advice)
+    found = f"{probe.level}, by {probe.mechanism}; not limited yet: {', '.join(probe.missing)}"
+    return Check("sandbox", good=True, found=found)
+
+
+def _codex(session: Session) -> Iterator[Check]:
+    try:
+        program = binary.candidates()[0]
+        account = session.backend.account()
+    except CodexMagicError as error:
+        yield Check("Codex", good=False, found=error.message, advice=error.hint)
+        return
+    known = getattr(session.backend, "version", None)
+    number = binary.spoken(known) if known else "of unknown version"
+    yield Check("Codex", good=True, found=f"{number}, {program.path} (from {program.source})")
+    if session.tape is not None:
+        yield Check("account", good=True, found=f"not needed: tape {session.tape.name} is played")
+    elif account.kind or not account.needed:
+        yield Check("account", good=True, found=f"{account.kind or 'not needed'} {account.detail}")
+    else:
+        advice = "Type `codex-magic login` in a terminal, or set OPENAI_API_KEY"
+        yield Check("account", good=False, found="nobody is signed in", advice=advice)

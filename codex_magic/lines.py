@@ -1,0 +1,103 @@
+"""How IPython reads our lines: text that stays literal, and what TAB offers.
+
+IPython would take ``%codex ask why?`` for a request for help. The transformer here is found at the
+same place as IPython's own and goes first; it is told apart from help (``%codex?``) by the word
+behind ``%codex``. Cells that begin with a cell magic are never looked at: their text is a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from IPython.core.inputtransformer2 import TokenTransformBase, find_end_of_continued_line
+
+from codex_magic import cell
+
+if TYPE_CHECKING:
+    from IPython.core.completer import CompletionContext
+    from IPython.core.interactiveshell import InteractiveShell
+
+LITERAL: Final = ("ask",)
+"""Subcommands whose text is a prompt."""
+
+MATCHER: Final = "codex_magic.options"
+
+
+class LiteralLine(TokenTransformBase):
+    """Turns ``%codex ask TEXT`` into a call with exactly that text."""
+
+    priority = 1  # before help (5) and magics (10), which begin at the same place
+
+    @classmethod
+    def find(cls, tokens_by_line: Sequence[Sequence[Any]]) -> LiteralLine | None:
+        """Return a transformer for the first such line, if there is one."""
+        for line in tokens_by_line:
+            words = [token for token in line if token.string.strip()]
+            strings = [token.string for token in words[:3]]
+            if strings[:2] == ["%", "codex"] and strings[2:] and strings[2] in LITERAL:
+                return cls(words[0].start)
+        return None
+
+    def transform(self, lines: list[str]) -> list[str]:
+        """Return `lines` with that line as Python."""
+        begin, column = self.start_line, self.start_col
+        end = find_end_of_continued_line(lines, begin)
+        text = "".join(lines[begin : end + 1])[column:].rstrip("\n")
+        _, _, rest = text.partition("codex")
+        call = f"get_ipython().run_line_magic('codex', {rest.strip()!r})\n"
+        return [*lines[:begin], lines[begin][:column] + call, *lines[end + 1 :]]
+
+
+def install(
+    shell: InteractiveShell,
+    subcommands: Mapping[str, str],
+    threads: Callable[[], Sequence[str]],
+    lessons: Callable[[], Sequence[str]],
+) -> Callable[[], None]:
+    """Add the transformer and the completions to `shell`; return what takes them away again."""
+
+    def options(context: CompletionContext) -> Any:
+        from IPython.core.completer import SimpleCompletion  # noqa: PLC0415
+
+        find = completions(context.text_until_cursor, context.cursor_line, subcommands)
+        found = find(threads(), lessons()) if find else []
+        done = [SimpleCompletion(text, type="option") for text in found]
+        return {"completions": done, "suppress": find is not None}
+
+    options.completion_matcher_identifier = MATCHER  # type: ignore[attr-defined]
+    options.matcher_api_version = 2  # type: ignore[attr-defined]
+    options.matcher_identifier = MATCHER  # type: ignore[attr-defined]
+    options.matcher_priority = 1000  # type: ignore[attr-defined]
+
+    transformers = shell.input_transformer_manager.token_transformers
+    transformers.insert(0, LiteralLine)
+    completer = shell.Completer
+    if completer is not None:
+        completer.custom_matchers.append(options)
+
+    def remove() -> None:
+        transformers.remove(LiteralLine)
+        if completer is not None:
+            completer.custom_matchers.remove(options)
+
+    return remove
+
+
+Found = Callable[[Sequence[str], Sequence[str]], list[str]]
+
+
+def completions(text: str, cursor_line: int, subcommands: Mapping[str, str]) -> Found | None:
+    """Return what finds the completions of `text`, or None where the line is not ours."""
+    stripped = text.lstrip()
+    if cursor_line == 0 and stripped.startswith("%%codex "):
+        line = stripped.removeprefix("%%codex ")
+        return lambda threads, _lessons: cell.complete(line, threads=threads)
+    if stripped.startswith("%codex "):
+        words = stripped.removeprefix("%codex ").split(" ")
+        if len(words) == 1:
+            return lambda _threads, _lessons: [w for w in subcommands if w.startswith(words[0])]
+        if words[0] == "replay":
+            return lambda _t, lessons: [w for w in (*lessons, "off") if w.startswith(words[-1])]
+        return lambda _threads, _lessons: []
+    return None

@@ -1,0 +1,277 @@
+"""IPython's door: ``%%codex`` and ``%codex``.
+
+Each magic reads its line, hands over to the session, and shows what comes back. What a turn is,
+how it looks and what may run is decided below.
+"""
+
+from __future__ import annotations
+
+import atexit
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from IPython.core.magic import (
+    Magics,
+    magics_class,
+    no_var_expand,
+)
+from traitlets import Bool, Float, Unicode
+
+from codex_magic import cell, lines, settings
+from codex_magic.errors import CellError, TurnInterrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from codex_magic.approval import Approver
+    from codex_magic.page import Page
+    from codex_magic.session import Session
+    from codex_magic.turn import Turn, TurnRequest
+
+CELL_HELP: Final = f"""Send the cell to Codex as one turn of the notebook's thread.
+
+Usage::
+
+    %%codex [options]
+    your words, as many lines as you like
+
+Options::
+
+{cell.usage()}
+
+Everything below the first line is the prompt, untouched. Defaults are set by
+``%config CodexMagics.…`` or in the environment as ``CODEX_MAGIC_…``. See also ``%codex?``.
+"""
+
+SUBCOMMANDS: Final = {
+    "ask": "ask TEXT: one turn with TEXT as the prompt, taken literally",
+    "status": "what the next turn would run on: model, account, sandbox, thread, tape",
+    "doctor": "try everything a turn needs, and say what to type where it is not good",
+    "threads": "this kernel's threads, and those stored for this folder",
+    "replay": "replay NAME: play a tape instead of calling a model; replay off: call models again",
+}
+
+LINE_HELP: Final = "Work with threads and settings.\n\nUsage::\n\n" + "".join(
+    f"    %codex {text}\n" for text in ("", *SUBCOMMANDS.values()) if text
+)
+
+
+@magics_class
+class CodexMagics(Magics):
+    """``%%codex`` and ``%codex``; its traits are the defaults of every turn."""
+
+    model = Unicode(None, allow_none=True, help="the model to ask").tag(config=True)
+    effort = Unicode(None, allow_none=True, help="how hard the model thinks").tag(config=True)
+    sandbox = Unicode(None, allow_none=True, help="what commands may touch").tag(config=True)
+    approval = Unicode(None, allow_none=True, help="when to ask before acting").tag(config=True)
+    timeout_s = Float(None, allow_none=True, help="seconds a command may take").tag(config=True)
+    agents_md = Bool(None, allow_none=True, help="tell the model the project's AGENTS.md").tag(
+        config=True
+    )
+    api_key = Unicode(
+        None, allow_none=True, help="a key used before any sign-in; never set it in a notebook"
+    ).tag(config=True)
+
+    def __init__(self, shell: InteractiveShell, **kwargs: Any) -> None:
+        super().__init__(shell, **kwargs)
+        self._shell = shell
+        self._session: Session | None = None
+        self._remove_lines: Callable[[], None] = _nothing
+
+    def session(self) -> Session:
+        """Return this kernel's session, made at first use."""
+        from codex_magic.session import Session  # noqa: PLC0415 - loading must stay light
+
+        now = self._settings()
+        if self._session is None:
+            self._session = Session(now)
+        self._session.settings = now
+        return self._session
+
+    def _settings(self) -> settings.Settings:
+        names = ("model", "effort", "sandbox", "approval", "timeout_s", "agents_md", "api_key")
+        chosen = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return settings.changed(settings.from_environment(), chosen)
+
+    # --- the magics ---------------------------------------------------------------------------
+
+    def line(self, line: str) -> None:
+        """Run a subcommand; what a person reads of it is `LINE_HELP`."""
+        word, _, rest = line.strip().partition(" ")
+        if word in ("", "help", "-h", "--help"):
+            print(LINE_HELP)
+            return
+        if word not in SUBCOMMANDS:
+            near = difflib.get_close_matches(word, SUBCOMMANDS, n=1)
+            hint = f"Did you mean %codex {near[0]}?" if near else "Type %codex for those there are"
+            raise CellError(f"there is no subcommand {word!r}", hint=hint)
+        action: Callable[[str], None] = getattr(self, f"_{word}")
+        action(rest.strip())
+
+    def cell(self, line: str, body: str) -> None:
+        """Send a cell; what a person reads of it is `CELL_HELP`."""
+        if cell.asks_for_help(line):
+            print(CELL_HELP)
+            return
+        session = self.session()
+        self._run(cell.parse(line, body, settings=session.settings, cwd=Path.cwd()))
+
+    def _run(self, request: TurnRequest) -> None:
+        session = self.session()
+        try:
+            turn = session.run(
+                request,
+                page=self._page(request),
+                approver=self._approver(),
+                fresh=self._shell.execution_count <= 1,
+            )
+        except KeyboardInterrupt:
+            raise TurnInterrupted("the turn was stopped; what had arrived is kept") from None
+        if turn.status == "failed":
+            raise _failure(turn)
+
+    # --- subcommands --------------------------------------------------------------------------
+
+    def _ask(self, text: str) -> None:
+        self.cell("", text)
+
+    def _status(self, _rest: str) -> None:
+        from codex_magic import status  # noqa: PLC0415
+
+        for line in status.lines(self.session()):
+            print(line)
+
+    def _doctor(self, _rest: str) -> None:
+        from codex_magic import doctor  # noqa: PLC0415
+
+        for check in doctor.examine(self.session()):
+            print(check)
+
+    def _threads(self, _rest: str) -> None:
+        from codex_magic import status  # noqa: PLC0415
+
+        for line in status.threads(self.session(), str(Path.cwd().resolve())):
+            print(line)
+
+    def _replay(self, name: str) -> None:
+        from codex_magic import tape  # noqa: PLC0415
+
+        if not name:
+            print("Lessons: " + ", ".join(tape.lessons()))
+            return
+        found = self.session().replay(None if name == "off" else name)
+        if found is None:
+            print("Turns call a model again.")
+            return
+        print(f"Tape {found.name} is on: no model is called, commands run for real. Its prompts:")
+        for prompt in found.prompts:
+            print(f"  - {prompt}")
+
+    # --- where it is shown, who is asked ------------------------------------------------------
+
+    def _page(self, request: TurnRequest) -> Page:
+        from codex_magic.mask import known_secrets  # noqa: PLC0415
+        from codex_magic.page import NotebookPage, TerminalPage  # noqa: PLC0415
+
+        if not hasattr(self._shell, "kernel"):
+            return TerminalPage(quiet=request.quiet)
+        return NotebookPage(_publisher(), quiet=request.quiet, secrets=known_secrets())
+
+    def _approver(self) -> Approver:
+        from codex_magic.approval import NobodyApprover, StdinApprover  # noqa: PLC0415
+
+        if not hasattr(self._shell, "kernel"):
+            return StdinApprover()
+        header = self._shell.get_parent()  # type: ignore[attr-defined]  # a kernel has it or {}
+        allowed = header.get("content", {}).get("allow_stdin", False)
+        return StdinApprover() if allowed else NobodyApprover()
+
+    # --- coming and going ---------------------------------------------------------------------
+
+    def install(self) -> None:
+        """Add what belongs to the magics beside themselves."""
+        register: Callable[..., None] = self._shell.register_magic_function
+        for kind, work, text in (("line", self.line, LINE_HELP), ("cell", self.cell, CELL_HELP)):
+            register(_literal(work, text), kind, "codex")
+        self._remove_lines = lines.install(self._shell, SUBCOMMANDS, self._names, _lessons)
+        atexit.register(self.close)
+
+    def remove(self) -> None:
+        """Take away everything, and end what the session started."""
+        self.close()
+        atexit.unregister(self.close)
+        self._remove_lines()
+        manager = self._shell.magics_manager
+        for kind in ("line", "cell"):
+            manager.magics[kind].pop("codex", None)
+        manager.registry.pop(type(self).__name__, None)
+
+    def close(self) -> None:
+        """End everything this kernel's session started."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _names(self) -> list[str]:
+        return list(self._session.threads) if self._session else ["main"]
+
+
+def _literal(work: Callable[..., None], text: str) -> Callable[..., None]:
+    """Return `work` as a magic whose line IPython passes on as it was typed."""
+
+    def codex(*words: str) -> None:
+        work(*words)
+
+    codex.__doc__ = text
+    literal: Callable[..., None] = no_var_expand(codex)
+    return literal
+
+
+def _nothing() -> None:
+    """Take nothing away: nothing was added yet."""
+
+
+def _lessons() -> list[str]:
+    from codex_magic import tape  # noqa: PLC0415
+
+    return list(tape.lessons())
+
+
+def _publisher() -> Callable[[dict[str, Any], bool], None]:
+    """Return what displays a bundle, and replaces it from then on, in the running cell's output."""
+    from IPython.display import DisplayHandle  # noqa: PLC0415
+
+    handle: Any = DisplayHandle()
+
+    def publish(bundle: dict[str, Any], replaces: bool) -> None:  # noqa: FBT001
+        (handle.update if replaces else handle.display)(bundle, raw=True)
+
+    return publish
+
+
+def _failure(turn: Turn) -> Exception:
+    from codex_magic.backends.appserver.backend import hint  # noqa: PLC0415
+    from codex_magic.errors import BackendError  # noqa: PLC0415
+
+    error = turn.error
+    if error is None:
+        return BackendError("the turn failed")
+    return BackendError(f"the turn failed: {error.message.rstrip('.')}", hint=hint(error))
+
+
+def load(shell: InteractiveShell) -> None:
+    """Add the magics, the literal lines and the completions to `shell`."""
+    unload(shell)
+    magics = CodexMagics(shell=shell, parent=shell)
+    shell.register_magics(magics)
+    magics.install()
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take away what `load` added, and end what the session started."""
+    magics = shell.magics_manager.registry.get(CodexMagics.__name__)
+    if isinstance(magics, CodexMagics):
+        magics.remove()

@@ -1,0 +1,491 @@
+"""One kernel's threads and its running turn: the one owner of everything that changes.
+
+The loop runs in the cell's own OS thread. It takes events from the mailbox, folds them into the
+turn, and shows it. Commands run in OS threads of their own that put what they see into the same
+mailbox, so that a question to a person or a long command never stops the events behind it. Every
+wait is a wait on the mailbox, which an interrupt ends at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import shutil
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from codex_magic import context, sandbox
+from codex_magic import events as ev
+from codex_magic.approval import Answer, ApprovalRequest, Approver, verdict
+from codex_magic.backends.base import Backend, Mailbox, Seat, ToolAnswer, ToolSpec, TurnInput
+from codex_magic.errors import CellError
+from codex_magic.items import CommandExecution, ToolCall
+from codex_magic.policy import Decision
+from codex_magic.settings import Settings
+from codex_magic.tools.base import ArgumentsError, Call, Outcome, Tool
+from codex_magic.tools.shell import ShellTool, spoken
+from codex_magic.turn import Turn, TurnRequest, advance, opening
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from codex_magic.page import Page
+    from codex_magic.tape import Player, Tape
+
+log = logging.getLogger("codex_magic")
+
+TICK_S: Final = 0.03
+"""Seconds between two looks at the clock when nothing arrives; an event ends the wait at once."""
+
+BATCH: Final = 1000
+"""Events folded before the page is looked at again, so that a flood cannot starve it."""
+
+PATIENCE_S: Final = 1.0
+"""Seconds a stopped turn has to say that it has ended before it is ended here."""
+
+STRAGGLER_S: Final = 2.0
+"""Seconds a killed command has to be gone; it takes milliseconds."""
+
+
+@dataclass(slots=True)
+class _Desk:
+    """A backend and the threads of this kernel that live there, by name."""
+
+    backend: Backend
+    threads: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
+    tape: Tape | None = None
+    player: Player | None = None
+    home: str | None = None
+
+    def close(self) -> None:
+        self.backend.close()
+        if self.player is not None:
+            self.player.close()
+        if self.home is not None:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+
+class Session:
+    """One kernel's threads.
+
+    Parameters
+    ----------
+    settings
+        The defaults; the tape among them is played from the first turn.
+    environ
+        What backends are started with; the process's own by default.
+    tools
+        What the agent is offered.
+    connect
+        Makes the live backend; the app-server by default.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        tools: Sequence[Tool] | None = None,
+        connect: Callable[[], Backend] | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.last: Turn | None = None
+        self._environ = dict(os.environ if environ is None else environ)
+        self._tools = {tool.name: tool for tool in (tools or (ShellTool(),))}
+        self._connect = connect
+        self._live: _Desk | None = None
+        self._taped: _Desk | None = None
+        self._busy = threading.Lock()
+        self._mailbox: Mailbox | None = None
+        if self.settings.tape:
+            self.replay(self.settings.tape)
+
+    # --- backends -----------------------------------------------------------------------------
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that the next turn runs on."""
+        return self._desk().backend
+
+    @property
+    def tape(self) -> Tape | None:
+        """The tape that is played instead of calling a model."""
+        return self._taped.tape if self._taped else None
+
+    @property
+    def threads(self) -> Mapping[str, str]:
+        """The threads of this kernel: their ids by name."""
+        desk = self._taped or self._live
+        return dict(desk.threads) if desk else {}
+
+    def replay(self, name: str | None) -> Tape | None:
+        """Play a tape from now on, or with None call models again.
+
+        Raises
+        ------
+        CellError
+            There is no such lesson.
+        RecordError
+            It cannot be read.
+        """
+        from codex_magic import tape as tapes  # noqa: PLC0415 - a live turn needs none of it
+
+        tape = None if name is None else tapes.find(name)
+        if self._taped is not None:
+            self._taped.close()
+            self._taped = None
+        if tape is not None:
+            player = tapes.Player(tape, on_mismatch=self._mismatch)
+            # Codex writes databases, logs and threads into its home; a lesson's must not be the
+            # person's, and the person's configuration must not change what a lesson asks.
+            home = tempfile.mkdtemp(prefix="codex-magic-tape-")
+            self._taped = _Desk(self._player_backend(player, home), tape=tape, player=player)
+            self._taped.home = home
+        return tape
+
+    def _player_backend(self, player: Player, home: str) -> Backend:
+        from codex_magic.backends.appserver import wire  # noqa: PLC0415 - with its backend below
+        from codex_magic.backends.appserver.backend import AppServerBackend  # noqa: PLC0415
+
+        environ = {
+            name: value
+            for name, value in self._environ.items()
+            if name not in ("OPENAI_API_KEY", "CODEX_API_KEY", "CODEX_ACCESS_TOKEN")
+        }
+        # A proxy would be asked for the player on this very machine.
+        environ |= {"CODEX_HOME": home, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        overrides = wire.tape_provider(player.base_url)
+        return AppServerBackend(tools=self._specs(), environ=environ, overrides=overrides)
+
+    def _desk(self) -> _Desk:
+        if self._taped is not None:
+            return self._taped
+        if self._live is None:
+            self._live = _Desk((self._connect or self._app_server)())
+        return self._live
+
+    def _app_server(self) -> Backend:
+        from codex_magic.backends.appserver.backend import (  # noqa: PLC0415 - at first use
+            AppServerBackend,
+        )
+
+        key = self.settings.api_key
+        return AppServerBackend(tools=self._specs(), environ=self._environ, api_key=key)
+
+    def _specs(self) -> list[ToolSpec]:
+        return [ToolSpec(t.name, t.description, t.parameters) for t in self._tools.values()]
+
+    def _mismatch(self, text: str) -> None:
+        if self._mailbox is not None:
+            self._mailbox.put(ev.Notice(text, "warning"))
+
+    def interrupt(self) -> None:
+        """Stop the running turn, from any OS thread."""
+        self._desk().backend.interrupt()
+
+    def close(self) -> None:
+        """End everything this session started."""
+        for desk in (self._taped, self._live):
+            if desk is not None:
+                desk.close()
+        self._taped = self._live = None
+
+    # --- turns --------------------------------------------------------------------------------
+
+    def run(
+        self, request: TurnRequest, *, page: Page, approver: Approver, fresh: bool = False
+    ) -> Turn:
+        """Run one turn to its end, shown on `page`, and return it.
+
+        A failed turn is returned, not raised; an interrupted one is kept as `last` and shown, then
+        the interrupt goes on.
+
+        Raises
+        ------
+        CellError
+            A turn is running already, or the tape has no answer to this prompt.
+        SetupError, BackendError
+            The turn could not be started.
+        KeyboardInterrupt
+            The person stopped the turn.
+        """
+        if not self._busy.acquire(blocking=False):
+            raise CellError(
+                "a turn is running already", hint="Wait for it, or interrupt the kernel"
+            )
+        try:
+            desk = self._desk()
+            running = _Running(desk, _on_tape(request, desk.tape), page, approver, self._tools)
+            self._mailbox = running.mailbox
+            try:
+                return running.to_its_end(self.settings, fresh=fresh)
+            finally:
+                self._mailbox = None
+                self.last = running.turn if running.turn.is_over else self.last
+        finally:
+            self._busy.release()
+
+
+def _on_tape(request: TurnRequest, tape: Tape | None) -> TurnRequest:
+    if tape is None:
+        return request
+    if not tape.has(request.prompt):
+        raise CellError(tape.no_answer(request.prompt), hint="To call a model: %codex replay off")
+    return replace(request, model=tape.model)
+
+
+@dataclass(slots=True)
+class _OpenCall:
+    """A tool call that the backend waits for."""
+
+    request_id: Any
+    call: Call
+    stop: threading.Event = field(default_factory=threading.Event)
+    hand: threading.Thread | None = None
+    answer: Answer | None = None
+
+
+class _Running:
+    """The turn that is running: its fold, its page, and the calls that are open."""
+
+    def __init__(
+        self,
+        desk: _Desk,
+        request: TurnRequest,
+        page: Page,
+        approver: Approver,
+        tools: Mapping[str, Tool],
+    ) -> None:
+        self._desk = desk
+        self._backend = desk.backend
+        self._request = request
+        self._page = page
+        self._approver = approver
+        self._tools = tools
+        self._open: dict[str, _OpenCall] = {}
+        self.mailbox: Mailbox = queue.SimpleQueue()
+        tape = desk.tape.name if desk.tape else ""
+        self.turn = opening(request, backend=desk.backend.name, tape=tape)
+
+    def to_its_end(self, settings: Settings, *, fresh: bool) -> Turn:
+        level = _Level(self._request)
+        try:
+            seat = self._seat()
+            self._backend.start_turn(seat, self._input(seat, settings, level, fresh), self.mailbox)
+            while not self.turn.is_over:
+                self._step()
+        except KeyboardInterrupt:
+            self._stopped()
+            raise
+        else:
+            self._tidy()
+            self._page.finish(self.turn)
+            return self.turn
+        finally:
+            for call in self._open.values():
+                call.stop.set()
+
+    def _seat(self) -> Seat:
+        known = self._desk.threads.get(self._request.thread)
+        seat = self._backend.seat(self._request, known)
+        self._desk.threads[self._request.thread] = seat.thread_id
+        self._fold(ev.ThreadStarted(seat.thread_id, seat.model))
+        for notice in seat.notices:
+            self._fold(notice)
+        return seat
+
+    def _input(self, seat: Seat, settings: Settings, level: _Level, fresh: bool) -> TurnInput:  # noqa: FBT001
+        probed = level.wait()
+        self.turn = msgspec.structs.replace(self.turn, level=probed)
+        note = context.notebook_note(self._request, level=probed, fresh=fresh)
+        project = context.agents_md(self._request.cwd) if settings.agents_md else None
+        if project is None or not project.text:
+            return TurnInput(self._request, {"notebook": note})
+        if self._desk.told.get(seat.thread_id) != project.text:
+            self._desk.told[seat.thread_id] = project.text
+            paths = ", ".join(map(str, project.paths))
+            cut = ", the first 32 KB" if project.truncated else ""
+            self._fold(ev.Notice(f"the model was told what {paths} says{cut}"))
+        return TurnInput(self._request, {"notebook": note}, {"project_instructions": project.text})
+
+    # --- the loop -----------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        try:
+            event = self.mailbox.get(timeout=TICK_S)
+            for _ in range(BATCH):
+                self._take(event)
+                event = self.mailbox.get_nowait()
+        except queue.Empty:
+            pass
+        self._page.show(self.turn)
+
+    def _take(self, event: ev.Event) -> None:
+        self._fold(event)
+        match event:
+            case ev.ToolCallRequested() if not self.turn.is_over:
+                self._requested(event)
+            case ev.ApprovalDecided() if not self.turn.is_over:
+                self._decided(event.item_id)
+
+    def _fold(self, event: ev.Event) -> None:
+        self.turn = advance(self.turn, event)
+
+    # --- what the agent wants done ------------------------------------------------------------
+
+    def _requested(self, event: ev.ToolCallRequested) -> None:
+        try:
+            tool = self._tools[event.tool]
+            call = tool.prepare(event.call_id, event.arguments, self._request)
+        except (KeyError, ArgumentsError) as error:
+            self._refuse(event, error)
+            return
+        opened = self._open[event.call_id] = _OpenCall(event.request_id, call)
+        self._fold(ev.ItemStarted(call.item))
+        match verdict(self._request.approval, exceeds=bool(call.asks), harmless=call.harmless):
+            case "run":
+                self._start(opened)
+            case "decline":
+                wish = ", ".join(call.asks)
+                self._settle(opened, call.decline(f"the approval policy never allows to {wish}"))
+            case "ask":
+                self._ask(opened)
+
+    def _refuse(self, event: ev.ToolCallRequested, error: Exception) -> None:
+        if isinstance(error, ArgumentsError):
+            text = f"outcome: refused - the arguments do not fit: {error}"
+        else:
+            offered = ", ".join(self._tools)
+            text = f"outcome: refused - there is no tool {event.tool!r}; there are: {offered}"
+        item = ToolCall(id=event.call_id, tool=event.tool, status="failed")
+        self._fold(ev.ItemCompleted(item))
+        self._backend.answer(event.request_id, ToolAnswer(text, success=False))
+
+    def _ask(self, opened: _OpenCall) -> None:
+        call = opened.call
+        self._fold(ev.ApprovalRequested(call.item.id, call.asks))
+        self._page.show(self.turn)
+        try:
+            opened.answer = self._approver.ask(_question(call, self._request))
+        except EOFError:
+            opened.answer = Answer(Decision.DECLINE, "nobody", "nobody answered")
+        # Behind whatever arrived while the person thought: the turn may be over by now.
+        decision = opened.answer.decision.value
+        self.mailbox.put(ev.ApprovalDecided(call.item.id, decision, opened.answer.by))
+
+    def _decided(self, call_id: str) -> None:
+        opened = self._open.get(call_id)
+        if opened is None or opened.answer is None:
+            return
+        if opened.answer.decision is Decision.ACCEPT:
+            self._start(opened)
+            return
+        self._settle(opened, opened.call.decline(opened.answer.reason))
+        if opened.answer.decision is Decision.CANCEL:
+            raise KeyboardInterrupt
+
+    def _start(self, opened: _OpenCall) -> None:
+        # An OS thread for each command, because it has to outlive the sandbox: the kernel kills a
+        # process whose parent *thread* ends.
+        opened.hand = threading.Thread(
+            target=self._run, args=(opened,), name=f"codex hand {opened.call.item.id}", daemon=True
+        )
+        opened.hand.start()
+
+    def _run(self, opened: _OpenCall) -> None:
+        try:
+            outcome = opened.call.run(self.mailbox.put, opened.stop)
+        except Exception as error:  # the turn waits for an answer, whatever a tool does
+            log.exception("a tool failed")
+            item = msgspec.structs.replace(opened.call.item, status="failed")
+            text = f"outcome: error - the tool itself failed: {error}"
+            outcome = Outcome(item, text, success=False)
+        self._settle(opened, outcome)
+
+    def _settle(self, opened: _OpenCall, outcome: Outcome) -> None:
+        """Report a finished call to the fold, then to the backend: in this order it is saved."""
+        item = outcome.item
+        if opened.answer is not None and isinstance(item, CommandExecution):
+            said = f"{opened.answer.decision.value} by {opened.answer.by}"
+            item = msgspec.structs.replace(item, decision=said)
+        self.mailbox.put(ev.ItemCompleted(item))
+        self._open.pop(item.id, None)
+        self._backend.answer(opened.request_id, ToolAnswer(outcome.text, outcome.success))
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _stopped(self) -> None:
+        """End the turn on both sides and keep what there is, however often a person interrupts."""
+        steps: list[Callable[[], None]] = [
+            self._backend.interrupt,
+            self._stop_calls,
+            self._await_the_end,
+            self._tidy,
+            lambda: self._page.finish(self.turn),
+        ]
+        for step in steps:
+            with contextlib.suppress(KeyboardInterrupt):
+                step()
+
+    def _stop_calls(self) -> None:
+        for opened in list(self._open.values()):
+            opened.stop.set()
+
+    def _await_the_end(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.turn.is_over and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                self._fold(self.mailbox.get(timeout=TICK_S))
+
+    def _tidy(self) -> None:
+        """Wait for what was killed, and fold what it had to say; nothing is left running."""
+        self._stop_calls()
+        for opened in list(self._open.values()):
+            if opened.hand is not None:
+                opened.hand.join(STRAGGLER_S)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._fold(self.mailbox.get_nowait())
+        if not self.turn.is_over:
+            self._fold(ev.TurnCompleted("interrupted", at=time.time()))
+
+
+def _question(call: Call, request: TurnRequest) -> ApprovalRequest:
+    item = call.item
+    command = spoken(item.command) if isinstance(item, CommandExecution) else str(item.id)
+    return ApprovalRequest(
+        command=command,
+        cwd=item.cwd if isinstance(item, CommandExecution) else str(request.cwd),
+        reason=item.reason if isinstance(item, CommandExecution) else "",
+        asks=call.asks,
+        sandbox=request.policy.mode,
+    )
+
+
+class _Level:
+    """What the machine can enforce, found out while the backend starts."""
+
+    def __init__(self, request: TurnRequest) -> None:
+        self._mode = request.policy.mode
+        self._found = ""
+        self._work = threading.Thread(target=self._probe, name="codex probe", daemon=True)
+        self._work.start()
+
+    def _probe(self) -> None:
+        self._found = sandbox.probe().level
+
+    def wait(self) -> str:
+        if self._mode == "external":
+            return "external"
+        if self._mode == "full-access":
+            return "off"
+        self._work.join()
+        return self._found or "none"

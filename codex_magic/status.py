@@ -1,0 +1,60 @@
+"""What the next turn would run on, in lines for a person."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from codex_magic import binary, sandbox
+from codex_magic.errors import CodexMagicError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from codex_magic.session import Session
+
+
+def lines(session: Session) -> Iterator[str]:
+    """Yield the session's state, a line for each thing; nothing is started that is not needed."""
+    settings = session.settings
+    probe = sandbox.probe()
+    yield f"backend:  {session.backend.name}{_version(session)}"
+    yield f"account:  {_account(session)}"
+    yield f"model:    {settings.model or 'the one Codex chooses'}"
+    yield f"sandbox:  {settings.sandbox}; enforced here: {probe.level} ({probe.mechanism or probe.reason})"
+    yield f"approval: {settings.approval}"
+    yield f"threads:  {', '.join(session.threads) or 'none yet'}"
+    if session.tape is not None:
+        yield f"tape:     {session.tape.name}; no model is called"
+    if session.last is not None:
+        yield f"last:     {session.last.status}, {session.last.model}"
+
+
+def _version(session: Session) -> str:
+    known = getattr(session.backend, "version", None)
+    return f", Codex {binary.spoken(known)}" if known else ""
+
+
+def _account(session: Session) -> str:
+    if session.tape is not None:
+        return "none needed"
+    try:
+        account = session.backend.account()
+    except CodexMagicError as error:
+        return str(error)
+    if not account.kind:
+        return "nobody is signed in" if account.needed else "none needed"
+    return " ".join(part for part in (account.kind, account.detail) if part)
+
+
+def threads(session: Session, cwd: str) -> Iterator[str]:
+    """Yield this kernel's threads, then those stored for a folder, the newest first."""
+    mine = session.threads
+    for name, thread_id in mine.items():
+        yield f"* {name:<12} {thread_id}"
+    for row in session.backend.threads(cwd):
+        if row.thread_id not in mine.values():
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated_at))
+            made = "" if row.ours else f" ({row.origin})"
+            yield f"  {when} {row.thread_id} {row.preview[:60]}{made}"
+    yield "Take one up with: %%codex --resume ID"
