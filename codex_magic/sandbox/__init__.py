@@ -1,0 +1,13 @@
+"""Commands in a sandbox: `run` one, or `probe` what this machine can enforce.
+
+A confined command sees the system read-only, an empty home, its own processes and, unless it is
+granted, no network; it writes in the workspace and in private temporary folders; and all it
+started is dead when `run` returns. Asking a person first, and keeping a log, are not done here.
+"""
+
+from __future__ import annotations
+
+from codex_magic.sandbox.probe import Probe, probe
+from codex_magic.sandbox.runner import CommandResult, run
+
+__all__ = ["CommandResult", "Probe", "probe", "run"]

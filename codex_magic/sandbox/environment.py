@@ -1,0 +1,52 @@
+"""The variables a command gets.
+
+A confined command gets a list of harmless ones, made anew. A command with full access gets the
+person's own, less the names that look like secrets. Either way what the caller adds comes last.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PASSED: Final = frozenset(("LANG", "LANGUAGE", "TZ", "VIRTUAL_ENV", "CONDA_PREFIX"))
+SYSTEM_PATH: Final = ("/usr/local/bin", "/usr/bin", "/bin")
+SECRET: Final = re.compile("KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL", re.IGNORECASE)
+
+
+def confined(
+    home: str, extra: Mapping[str, str], environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the variables of a confined command whose home is `home`."""
+    passed = {
+        name: value for name, value in environ.items() if name in PASSED or name.startswith("LC_")
+    }
+    own = [str(Path(sys.executable).parent)] if sys.executable else []
+    path = _joined((*own, str(Path(sys.prefix, "bin")), *SYSTEM_PATH))
+    return {**passed, "HOME": home, "USER": _user(), "PATH": path, "TERM": "dumb", **extra}
+
+
+def open_to_all(
+    extra: Mapping[str, str], environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the person's variables, less those that look like secrets."""
+    kept = {name: value for name, value in environ.items() if not SECRET.search(name)}
+    return {**kept, "TERM": "dumb", **extra}
+
+
+def _joined(folders: Iterable[str]) -> str:
+    return os.pathsep.join(dict.fromkeys(folders))
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without a name
+        return str(os.getuid())

@@ -1,0 +1,192 @@
+"""Running one command to its end: read what it writes, watch the clock, leave nobody alive.
+
+The loop `supervise` knows neither policies nor launchers; a `Tree` is told how to find and kill
+what the command started.
+
+The kernel ties a sandbox to the OS thread that started it and kills it when that thread ends. So
+everything here blocks the calling OS thread until the command is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from codex_magic.sandbox.output import Capture
+from codex_magic.sandbox.tree import CHUNK_BYTES, GRACE_S
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from codex_magic.items import Outcome
+    from codex_magic.policy import Limits
+    from codex_magic.sandbox.tree import Tree
+
+Stream = Literal["stdout", "stderr"]
+STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
+OnOutput = Callable[[Stream, str], None]
+
+TICK_S: Final = 0.03
+NOT_FOUND: Final = 127
+NOT_RUNNABLE: Final = 126
+
+
+class NotStartedError(Exception):
+    """The system did not start a process."""
+
+    def __init__(self, error: OSError) -> None:
+        named = error.filename if isinstance(error, FileNotFoundError) else None
+        super().__init__(f"could not start {named or 'the command'}: {error.strerror}")
+        self.exit_code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a process tree ended.
+
+    Without an `exit_code` the launcher ended before it could tell one.
+    """
+
+    outcome: Outcome
+    message: str
+    exit_code: int | None
+    stdout: Capture
+    stderr: Capture
+    duration_s: float
+
+
+def supervise(
+    begin: Callable[[], Tree],
+    limits: Limits,
+    on_output: OnOutput | None = None,
+    stop: threading.Event | None = None,
+) -> Ended:
+    """Begin a tree, run it to its end or kill it, and return how it ended.
+
+    Whatever is raised meanwhile, an interrupt or an error of `on_output`, passes on when all of
+    the tree is dead.
+    """
+    with contextlib.ExitStack() as stack:
+        with _interrupts_held():
+            try:
+                tree = begin()
+            except OSError as error:
+                raise NotStartedError(error) from error
+            stack.callback(tree.close)
+        return _Watch(tree, limits, on_output, stop).run()
+
+
+class _Watch:
+    """The loop around one tree."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        limits: Limits,
+        on_output: OnOutput | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self._tree = tree
+        self._limits = limits
+        self._on_output = on_output
+        self._stop = stop
+        self._began = time.monotonic()
+        self._streams = {name: Capture(limits.output_bytes) for name in STREAMS}
+
+    def run(self) -> Ended:
+        """Read until the process is gone and all it wrote is read."""
+        outcome: Outcome = "exit"
+        message = ""
+        give_up: float | None = None
+        with contextlib.ExitStack() as stack:
+            selector = stack.enter_context(selectors.DefaultSelector())
+            for fd, name in {**self._tree.sources(), **_end(self._tree, stack)}.items():
+                os.set_blocking(fd, False)
+                selector.register(fd, selectors.EVENT_READ, name)
+            while True:
+                gone = self._tree.gone()
+                if give_up is None and (gone or (reason := self._reason())):
+                    if not gone and reason:
+                        outcome, message = reason
+                    # Also at a normal end: a child in the background may still be there.
+                    self._tree.kill()
+                    give_up = time.monotonic() + GRACE_S
+                late = give_up is not None and time.monotonic() > give_up
+                if gone and (late or not selector.get_map()):
+                    break
+                self._read(selector)
+        self._tree.process.wait()
+        for name, stream in self._streams.items():
+            self._show(name, stream.finish())
+        return Ended(
+            outcome=outcome,
+            message=message,
+            exit_code=self._tree.exit_code(),
+            stdout=self._streams["stdout"],
+            stderr=self._streams["stderr"],
+            duration_s=time.monotonic() - self._began,
+        )
+
+    def _reason(self) -> tuple[Outcome, str] | None:
+        """Return why the tree must die now, if it must."""
+        if self._stop is not None and self._stop.is_set():
+            return "killed", "stopped on request"
+        written = sum(stream.received for stream in self._streams.values())
+        if written > self._limits.flood_bytes:
+            return "killed", f"killed for writing more than {self._limits.flood_bytes} bytes"
+        if time.monotonic() - self._began > self._limits.wall_s:
+            return "timeout", f"killed after {self._limits.wall_s:g} s, the longest it may run"
+        return None
+
+    def _read(self, selector: selectors.BaseSelector) -> None:
+        left = self._limits.wall_s - (time.monotonic() - self._began)
+        for key, _ in selector.select(min(TICK_S, max(left, 0.001))):
+            data = b"" if key.data == "end" else os.read(key.fd, CHUNK_BYTES)
+            if not data:
+                selector.unregister(key.fd)
+            elif key.data == "status":
+                self._tree.note(data)
+            else:
+                self._show(key.data, self._streams[key.data].feed(data))
+
+    def _show(self, name: Stream, text: str) -> None:
+        if text and self._on_output is not None:
+            self._on_output(name, text)
+
+
+def _end(tree: Tree, stack: contextlib.ExitStack) -> dict[int, str]:
+    """Return a handle that becomes readable when the process ends, where the kernel has such."""
+    try:
+        handle = os.pidfd_open(tree.process.pid)
+    except (OSError, AttributeError):
+        return {}
+    stack.callback(os.close, handle)
+    return {handle: "end"}
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Keep a Ctrl-C for later, so that none hits between a process's birth and its being known.
+
+    Only Python's own handler waits: a signal blocked for the OS thread would stay blocked in
+    the command.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda *arrived: held.append(arrived))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            handler(*held[-1])

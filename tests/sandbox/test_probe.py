@@ -1,0 +1,104 @@
+"""What the probe believes, and what it does not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from codex_magic.sandbox import probe
+from codex_magic.sandbox.probe import Candidate, broken, examine, trusted
+
+
+def script(folder: Path, text: str) -> Path:
+    path = folder / "bwrap"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.usefixtures("sandboxed")
+def test_it_names_what_is_kept_and_what_is_not() -> None:
+    found = probe()
+    assert (found.level, found.reason) == ("full", "")
+    assert found.bwrap
+    assert found.bwrap.is_file()
+    assert any("network" in words for words in found.enforced)
+    assert any("memory" in words for words in found.missing)
+    assert any("system calls" in words for words in found.missing)
+    assert probe() is found
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("exit 1", "did not run"),
+        ("echo 'bwrap: No permissions to create a new namespace' >&2; exit 1", "No permissions"),
+        ("exec sleep 0", "did not run"),
+    ],
+)
+def test_a_program_that_confines_nothing_is_not_used(room: Path, text: str, why: str) -> None:
+    found = examine([Candidate("fake", script(room, text))])
+    assert found.level == "none"
+    assert found.bwrap is None
+    assert not found.enforced
+    assert why in found.reason
+    assert "fake" in found.reason
+
+
+@pytest.mark.usefixtures("sandboxed")
+@pytest.mark.parametrize(
+    ("without", "why"),
+    [
+        ("--cap-drop", "capabilities"),
+        ("--unshare-all", "other processes|network"),
+        ("--ro-bind", "kernel's settings|write outside|not run|Can't|execvp|No such"),
+    ],
+)
+def test_a_sandbox_with_a_hole_is_not_used(room: Path, without: str, why: str) -> None:
+    # A launcher that drops one kind of option from the list it was given.
+    width = {"--cap-drop": 2, "--unshare-all": 1, "--ro-bind": 3}[without]
+    text = f"""exec {os.sys.executable} - "$@" <<'EOF'
+import os, sys
+words = open(int(sys.argv[2]), "rb").read().split(b"\\0")[:-1]
+kept, at = [], 0
+while at < len(words):
+    if words[at] == {without.encode()!r}:
+        at += {width}
+    else:
+        kept.append(words[at])
+        at += 1
+if {without!r} == "--ro-bind":
+    kept = [b"--bind", b"/", b"/", *kept]
+os.set_inheritable(int(sys.argv[4]), True)
+os.execv({str(probe().bwrap)!r}, [b"bwrap", *kept, *map(os.fsencode, sys.argv[3:])])
+EOF"""
+    found = examine([Candidate("leaky", script(room, text))])
+    if os.geteuid() != 0 and without == "--cap-drop":
+        pytest.skip("without root there is nothing to drop")
+    assert found.level == "none", found
+    assert any(word in found.reason for word in why.split("|")), found.reason
+
+
+def test_the_next_candidate_is_tried(room: Path) -> None:
+    working = probe()
+    if working.bwrap is None:
+        pytest.skip(working.reason)
+    found = examine(
+        [Candidate("gone", room / "none"), Candidate("good", working.bwrap)],
+    )
+    assert (found.level, found.mechanism) == ("full", "good")
+
+
+def test_a_program_that_others_can_change_is_not_trusted(room: Path) -> None:
+    path = script(room, "exit 0")
+    assert trusted(path) == (os.geteuid() == 0)
+    path.chmod(0o775)
+    assert not trusted(path)
+    assert not trusted(room / "none")
+    assert not trusted(Path("bwrap"))
+
+
+def test_an_empty_report_proves_nothing() -> None:
+    assert len(list(broken("", wrote=True, works=False))) == 6
