@@ -154,7 +154,8 @@ class _Watch:
             elif key.data == "status":
                 self._tree.note(data)
             else:
-                self._show(key.data, self._streams[key.data].feed(data))
+                own = self._tree.written(data) if key.data == "stdout" else data
+                self._show(key.data, self._streams[key.data].feed(own))
 
     def _show(self, name: Stream, text: str) -> None:
         if text and self._on_output is not None:

@@ -7,6 +7,7 @@ kept is known elsewhere.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +29,7 @@ NO_SANDBOX: Final = (
     " the machine itself is thrown away afterwards"
 )
 LAUNCHER: Final = "bwrap: "
-LAUNCHING: Final = "bwrap: execvp "
+LAUNCHING: Final = re.compile(rf"{tree.GATE_NAME}: (?:line )?\d+: (?:exec: )?(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +170,8 @@ def _result(ended: process.Ended, policy: SandboxPolicy, level: str) -> CommandR
         exit_code = None
     elif exit_code is None:
         outcome, exit_code, message = _failed_launch(stderr.text())
+    elif exit_code in (NOT_FOUND, NOT_RUNNABLE) and (said := LAUNCHING.match(stderr.text())):
+        outcome, message = "error", f"could not start {said[1].strip()}"
     return CommandResult(
         exit_code=exit_code,
         outcome=outcome,
@@ -182,10 +185,6 @@ def _result(ended: process.Ended, policy: SandboxPolicy, level: str) -> CommandR
 def _failed_launch(said: str) -> tuple[Outcome, int | None, str]:
     """Return what it means that the launcher ended and named no exit code."""
     reason = said.strip()
-    if reason.startswith(LAUNCHING):
-        missing = reason.endswith("No such file or directory")
-        code = NOT_FOUND if missing else NOT_RUNNABLE
-        return "error", code, f"could not start {reason.removeprefix(LAUNCHING)}"
     if reason.startswith(LAUNCHER):
         reason = reason.removeprefix(LAUNCHER)
         return "error", NOT_RUNNABLE, f"the sandbox could not be set up: {reason}"

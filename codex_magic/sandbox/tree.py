@@ -27,6 +27,14 @@ START_S: Final = 0.2
 CHUNK_BYTES: Final = 64 * 1024
 LAUNCHER_ENV: Final = {"PATH": "/usr/bin:/bin"}
 MARK: Final = "CODEX_MAGIC_COMMAND"
+GATE_NAME: Final = "sandbox"
+GATE: Final = ("/bin/sh", "-c", 'echo; read -r _ && exec "$@" </dev/null', GATE_NAME)
+"""Stands before a command inside its sandbox: says that it is there, and waits to be let in.
+
+bwrap ties the sandbox to our life only some milliseconds after its birth. Were we killed in
+between, the command would run on with nobody to end it. Behind the gate it never begins: our end
+of its input closes with us.
+"""
 
 
 @dataclass(slots=True)
@@ -47,6 +55,10 @@ class Tree:
 
     def note(self, data: bytes) -> None:
         """Take in what the launcher reports beside the streams."""
+
+    def written(self, data: bytes) -> bytes:
+        """Return what of `data` on standard output is the command's own."""
+        return data
 
     def gone(self) -> bool:
         """Return whether the first process has ended; it is left for `close` to reap.
@@ -84,7 +96,7 @@ class Tree:
         if self.process.returncode is None:
             self.kill()
             self.process.wait()
-        for file in (self.process.stdout, self.process.stderr):
+        for file in (self.process.stdin, self.process.stdout, self.process.stderr):
             if file:
                 file.close()
 
@@ -100,6 +112,7 @@ class Sandbox(Tree):
     status: int = -1
     init: int = -1
     unread: bytes = b""
+    let_in: bool = False
     report: dict[str, int] = field(default_factory=dict)
 
     def sources(self) -> dict[int, str]:
@@ -113,6 +126,17 @@ class Sandbox(Tree):
             self.report |= json.loads(line)
         if self.init < 0 and "child-pid" in self.report:
             self._hold(self.report["child-pid"])
+
+    def written(self, data: bytes) -> bytes:
+        """Let the command in at the gate's first word; all that follows is the command's."""
+        if self.let_in:
+            return data
+        self.let_in = True
+        if gate := self.process.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                gate.write(b"\n")
+            gate.close()
+        return data[1:]
 
     def exit_code(self) -> int | None:
         """Return what bwrap reports; its own return code could also be its own failure."""
@@ -156,8 +180,7 @@ class Sandbox(Tree):
 
 def start(command: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> Tree:
     """Start `command` as it is, in a session of its own."""
-    if not command[0]:  # looked up, it would be each folder of PATH
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "''")
+    _named(command)
     value = f"{os.getpid()}-{time.monotonic_ns()}"
     return Tree(_popen(command, cwd=cwd, env={**env, MARK: value}), f"{MARK}={value}")
 
@@ -168,6 +191,7 @@ def start_sandboxed(bwrap: Path, arguments: Sequence[str], command: Sequence[str
     Its environment is fixed: what a caller wants for the command is among the arguments. They
     go through a file in memory, so that neither a list of processes nor the command sees them.
     """
+    _named(command)
     options = arguments[: len(arguments) - len(command)]
     with contextlib.ExitStack() as stack:
         hidden = stack.enter_context(os.fdopen(os.memfd_create("arguments"), "w+b", 0))
@@ -178,19 +202,30 @@ def start_sandboxed(bwrap: Path, arguments: Sequence[str], command: Sequence[str
         fds = (hidden.fileno(), reported)
         own = ("--args", str(fds[0]), "--json-status-fd", str(fds[1]), "--")
         try:
-            process = _popen([str(bwrap), *own, *command], cwd="/", env=LAUNCHER_ENV, fds=fds)
+            whole = [str(bwrap), *own, *GATE, *command]
+            process = _popen(whole, cwd="/", env=LAUNCHER_ENV, fds=fds, gated=True)
         except BaseException:
             os.close(status)
             raise
     return Sandbox(process, status=status)
 
 
+def _named(command: Sequence[str]) -> None:
+    if not command[0]:  # looked up, it would be each folder of PATH
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "''")
+
+
 def _popen(
-    command: Sequence[str], *, cwd: str, env: Mapping[str, str], fds: Sequence[int] = ()
+    command: Sequence[str],
+    *,
+    cwd: str,
+    env: Mapping[str, str],
+    fds: Sequence[int] = (),
+    gated: bool = False,
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - running what it is given is its purpose
         list(command),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if gated else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,

@@ -59,8 +59,7 @@ def test_a_program_that_confines_nothing_is_not_used(room: Path, text: str, why:
 def test_a_sandbox_with_a_hole_is_not_used(room: Path, without: str, why: str) -> None:
     # A launcher that drops one kind of option from the list it was given.
     width = {"--cap-drop": 2, "--unshare-all": 1, "--ro-bind": 3}[without]
-    text = f"""exec {os.sys.executable} - "$@" <<'EOF'
-import os, sys
+    code = f"""import os, sys
 words = open(int(sys.argv[2]), "rb").read().split(b"\\0")[:-1]
 kept, at = [], 0
 while at < len(words):
@@ -73,7 +72,9 @@ if {without!r} == "--ro-bind":
     kept = [b"--bind", b"/", b"/", *kept]
 os.set_inheritable(int(sys.argv[4]), True)
 os.execv({str(probe().bwrap)!r}, [b"bwrap", *kept, *map(os.fsencode, sys.argv[3:])])
-EOF"""
+"""
+    (room / "leaky.py").write_text(code)
+    text = f'exec {os.sys.executable} {room / "leaky.py"} "$@"'
     found = examine([Candidate("leaky", script(room, text))])
     if os.geteuid() != 0 and without == "--cap-drop":
         pytest.skip("without root there is nothing to drop")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -382,14 +383,37 @@ def test_full_access_is_in_its_own_process_namespace(workspace: Path, room: Path
     assert (room / "outside").read_text() == "x\n"
 
 
+@pytest.mark.parametrize("delay_ms", [0, 1, 2, 3, 4, 5, 6, 8, 10, 12])
+def test_a_runner_killed_while_its_sandbox_starts_runs_nothing(
+    workspace: Path, delay_ms: int
+) -> None:
+    code = f"""{CHILD}
+policy = SandboxPolicy(workspace=Path(sys.argv[1]))
+run(["true"], policy=policy)
+print("next", flush=True)
+run(["sh", "-c", "echo x > ran; exec sleep {60 + delay_ms / 100}"], policy=policy)
+"""
+    command = [sys.executable, "-c", code, str(workspace)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+        time.sleep(delay_ms / 1000)  # where in the start the kill falls is what is varied
+        child.kill()
+    mark = f"sleep\0{60 + delay_ms / 100}"
+    assert eventually(lambda: not living(mark))
+    if not (workspace / "ran").exists():
+        assert not eventually((workspace / "ran").exists, within_s=0.2)
+
+
 def test_a_sandbox_killed_from_outside_is_told(policy: SandboxPolicy) -> None:
     bwrap = str(probe().bwrap)
     mark = unique()
 
     def on_output(_stream: str, _text: str) -> None:
         for pid in living(mark):
-            if bwrap.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(OSError):  # the first kill takes the others with it
+                if bwrap.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
 
     result = run(["sh", "-c", f"echo x; sleep {mark}"], policy=policy, on_output=on_output)
     assert (result.outcome, result.exit_code) == ("killed", None)
