@@ -1,0 +1,86 @@
+"""``codex-magic demo`` as a stranger runs it, and the magics in a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from codex_magic.turn import MIME, from_json
+
+BIN = Path(sys.executable).parent
+
+
+def test_the_demo_runs_in_an_empty_folder_and_says_what_it_wrote(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [BIN / "codex-magic", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["first-turn"]
+    work = tmp_path / "first-turn"
+    written = sorted(p.name for p in work.iterdir())
+    assert written == ["01-first-turn.html", "01-first-turn.ipynb", "data"]
+    notebook = json.loads((work / "01-first-turn.ipynb").read_text())
+    turns = [
+        from_json(output["data"][MIME])
+        for cell in notebook["cells"]
+        for output in cell.get("outputs", ())
+        if MIME in output.get("data", {})
+    ]
+    assert [turn.status for turn in turns] == ["completed"] * 3
+    for turn in turns:
+        assert done.stdout.count(turn.final_response) == 1
+    assert "widgets" not in notebook["metadata"]
+
+
+def test_the_demo_says_so_when_a_turn_does_not_complete(tmp_path: Path) -> None:
+    environ = os.environ | {"CODEX_MAGIC_CODEX": "/bin/false"}
+    done = subprocess.run(
+        [BIN / "codex-magic", "demo"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "a cell failed" in done.stderr
+    assert (tmp_path / "first-turn" / "01-first-turn.ipynb").is_file()
+
+
+def test_a_terminal_prints_text_and_no_object(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "test.jsonl").write_text(
+        '{"tape":1,"name":"test","title":"test","model":"gpt-6.1-sol","words_per_s":500}\n'
+        '{"prompt":"look","chunks":[[0,"shell",{"command":["echo","seen"]}]]}\n'
+        '{"prompt":"look","chunks":[[0,"answer","There is **one** thing."]]}\n'
+    )
+    code = "%load_ext codex_magic\n%codex replay test.jsonl\n%codex ask look\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--no-banner", "--no-confirm-exit", "--colors=NoColor"],
+        input=code,
+        cwd=work,
+        env=os.environ | {"IPYTHONDIR": str(tmp_path / "ipy"), "TERM": "dumb"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "$ echo seen\nseen\n-> exit 0" in done.stdout
+    assert done.stdout.count("There is **one** thing.") == 1
+    assert "object at 0x" not in done.stdout
+    assert "<IPython" not in done.stdout
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["--version"], ["--help"], ["demo", "--help"]])
+def test_every_command_answers(tmp_path: Path, words: list[str]) -> None:
+    environ = os.environ | {"CODEX_HOME": str(tmp_path), "OPENAI_API_KEY": "sk-not-a-real-key"}
+    done = subprocess.run(
+        [BIN / "codex-magic", *words], env=environ, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
