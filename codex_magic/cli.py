@@ -7,6 +7,7 @@ looks at the machine; ``login`` hands over to Codex's own sign-in.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import sys
@@ -81,16 +82,29 @@ def _demo(_chosen: argparse.Namespace) -> int:
     from codex_magic import demo  # noqa: PLC0415 - imports nbclient
 
     lesson = _lesson()
-    work = Path.cwd() / "first-turn"
-    shutil.copytree(lesson.parent / "data", work / "data", dirs_exist_ok=True)
+    work = _new_folder(Path.cwd() / "first-turn")
+    shutil.copytree(lesson.parent / "data", work / "data")
     print(
         f"Running {lesson.name} here: the real Codex, real commands, a tape instead of a model.\n"
     )
     result = demo.run(lesson, work, out=sys.stdout)
-    print(f"\nThe executed notebook: {result.notebook}\nThe same as a page:    {result.page}")
+    print(f"\nThe executed notebook: {result.notebook}")
+    print(f"The same as a page:    {result.page or 'for that, install codex-magic[lab]'}")
     if not result.good:
         print(f"codex-magic: {result.trouble}", file=sys.stderr)
     return 0 if result.good else 1
+
+
+def _new_folder(wanted: Path) -> Path:
+    """Make a folder that was not there: what an earlier run left may have been worked on."""
+    for number in itertools.count(2):
+        try:
+            wanted.mkdir()
+        except FileExistsError:
+            wanted = wanted.with_name(f"first-turn-{number}")
+        else:
+            break
+    return wanted
 
 
 def _lesson() -> Path:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import nbformat
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -86,10 +88,13 @@ def run(lesson: Path, work: Path, *, out: TextIO) -> Result:
         Where turns are printed while they run.
     """
     notebook = nbformat.read(lesson, as_version=4)
+    # Without folders to look in, the only kernel there is runs in this very environment: a
+    # person's own "python3" may be another one, without this package.
+    here = KernelSpecManager(kernel_dirs=[])
     client = _Watched(
         notebook,
+        km=AsyncKernelManager(kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=here),
         timeout=CELL_TIMEOUT_S,
-        kernel_name="python3",
         resources={"metadata": {"path": str(work)}},
         # Nothing here makes widgets; the state of any would only be dead weight in the file.
         store_widget_state=False,

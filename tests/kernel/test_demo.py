@@ -15,15 +15,29 @@ from codex_magic.turn import MIME, from_json
 BIN = Path(sys.executable).parent
 
 
-def test_the_demo_runs_in_an_empty_folder_and_says_what_it_wrote(tmp_path: Path) -> None:
+def test_the_demo_writes_into_a_new_folder_and_says_where(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    earlier = work / "first-turn"
+    earlier.mkdir(parents=True)
+    (earlier / "01-first-turn.ipynb").write_text("worked on")
+    # A person's own kernel of the same name, which is not this environment's.
+    spec = tmp_path / "data" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text('{"argv": ["/bin/false"], "display_name": "other", "language": "python"}')
     done = subprocess.run(
-        [BIN / "codex-magic", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [BIN / "codex-magic", "demo"],
+        cwd=work,
+        env=os.environ | {"JUPYTER_DATA_DIR": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["first-turn"]
-    work = tmp_path / "first-turn"
-    written = sorted(p.name for p in work.iterdir())
+    assert sorted(p.name for p in work.iterdir()) == ["first-turn", "first-turn-2"]
+    assert [p.read_text() for p in earlier.iterdir()] == ["worked on"]
+    written = sorted(p.name for p in (work / "first-turn-2").iterdir())
     assert written == ["01-first-turn.html", "01-first-turn.ipynb", "data"]
+    work = work / "first-turn-2"
     notebook = json.loads((work / "01-first-turn.ipynb").read_text())
     turns = [
         from_json(output["data"][MIME])
