@@ -6,6 +6,7 @@ Text from a model reaches a person here, so it is shown with everything invisibl
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol
@@ -107,6 +108,11 @@ def describe(request: ApprovalRequest) -> str:
 
 
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Letters, marks and symbols that are drawn as nothing: fillers and variation selectors.
+_BLANK: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
 
 
 def visible(text: str) -> str:
@@ -117,4 +123,6 @@ def visible(text: str) -> str:
 
 
 def _hides(char: str) -> bool:
-    return unicodedata.category(char) in _INVISIBLE or (char.isspace() and char != " ")
+    if unicodedata.category(char) in _INVISIBLE or _BLANK.match(char):
+        return True
+    return char.isspace() and char != " "

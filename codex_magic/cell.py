@@ -22,11 +22,12 @@ from codex_magic.settings import (
     sandbox_mode,
     seconds,
 )
-from codex_magic.turn import TurnRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from codex_magic.turn import TurnRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,10 @@ def parse(line: str, body: str, *, settings: Settings, cwd: Path) -> TurnRequest
     CellError
         Always this and nothing else, naming what to change.
     """
+    # The values of a turn take longer to import than loading the extension may take.
+    from codex_magic.items import well_formed  # noqa: PLC0415
+    from codex_magic.turn import TurnRequest  # noqa: PLC0415
+
     try:
         words = shlex.split(line)
     except ValueError as error:
@@ -118,11 +123,12 @@ def parse(line: str, body: str, *, settings: Settings, cwd: Path) -> TurnRequest
         raise CellError(
             "the prompt is empty", hint="Write it below the line: %%codex, then your words"
         )
-    if chosen.new and chosen.resume:
+    if chosen.new and chosen.resume is not None:
         raise CellError("--new and --resume exclude each other")
-    values = _checked({name: value for name, value in vars(chosen).items() if value}, cwd)
+    given = {name: value for name, value in vars(chosen).items() if isinstance(value, str)}
+    values = _checked({name: well_formed(value) for name, value in given.items()}, cwd)
     return TurnRequest(
-        prompt=body.strip("\n"),
+        prompt=well_formed(body.strip("\n")),
         policy=SandboxPolicy(
             mode=values.get("sandbox", settings.sandbox),
             workspace=values.get("cwd", cwd.resolve()),
@@ -149,12 +155,18 @@ def _checked(values: Mapping[str, str], cwd: Path) -> dict[str, Any]:
     checked = {}
     for name, value in values.items():
         try:
-            checked[name] = checks.get(name, _as_it_is)(value)
+            checked[name] = checks.get(name, _as_it_is)(_something(value))
         except ValueError as error:
             raise CellError(
                 f"--{name} is {value!r}: {error}", hint="Type %%codex? for the options"
             ) from None
     return checked
+
+
+def _something(value: str) -> str:
+    if not value.strip():
+        raise ValueError("it must not be empty")
+    return value
 
 
 def _as_it_is(value: str) -> str:
@@ -185,7 +197,8 @@ def complete(text: str, *, threads: Sequence[str] = ()) -> list[str]:
         return [value for value in values if value.startswith(token)]
     if token and not token.startswith("-"):
         return []
-    used = {flag for word in words[:-1] if word in by_flag for flag in by_flag[word].flags}
+    whole = words[:-1] if token else words
+    used = {flag for word in whole if word in by_flag for flag in by_flag[word].flags}
     return [
         flag
         for option in OPTIONS

@@ -43,12 +43,11 @@ def agents_md(cwd: Path) -> ProjectText:
     for folder in folders:
         path = folder / AGENTS_FILE
         raw = _read(path, root, left + 1)
-        if raw:
-            truncated = truncated or len(raw) > left
-            text = raw[:left].decode(errors="ignore")
-            parts.append(f"[{path.relative_to(root)}]\n{text.strip()}")
+        truncated = truncated or len(raw) > left
+        if text := raw[:left].decode(errors="ignore").strip():
+            parts.append(f"[{path.relative_to(root)}]\n{text}")
             paths.append(path)
-            left = max(0, left - len(raw))
+        left = max(0, left - len(raw))
     return ProjectText(tuple(paths), "\n\n".join(parts), truncated)
 
 

@@ -79,7 +79,9 @@ def _codex(session: Session) -> Iterator[Check]:
     if session.tape is not None:
         yield Check("account", good=True, found=f"not needed: tape {session.tape.name} is played")
     elif account.kind or not account.needed:
-        yield Check("account", good=True, found=f"{account.kind or 'not needed'} {account.detail}")
+        yield Check(
+            "account", good=True, found=f"{account.kind or 'not needed'} {account.detail}".rstrip()
+        )
     else:
         advice = "Type `codex-magic login` in a terminal, or set OPENAI_API_KEY"
         yield Check("account", good=False, found="nobody is signed in", advice=advice)

@@ -22,7 +22,7 @@ class OneLine(BaseException):
     """An exception that a notebook shows as one line, without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
-        return [f"{type(self).__name__}: {self}"]
+        return [" ".join(f"{type(self).__name__}: {self}".split())]
 
 
 class CodexMagicError(OneLine, Exception):

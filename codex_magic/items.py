@@ -36,6 +36,8 @@ class Text:
         """Return this text with `piece` behind it."""
         if not piece:
             return self
+        if not self._count:
+            return Text(piece)  # never into `EMPTY`, which all turns share
         pieces = self._pieces
         if len(pieces) != self._count:
             pieces = pieces[: self._count]
@@ -63,6 +65,16 @@ class Text:
 
 
 EMPTY: Final = Text()
+
+
+def well_formed(text: str) -> str:
+    """Return `text` with halves of characters joined, or replaced where the other is missing.
+
+    Python's strings hold such halves, from a front end or a file's name; JSON in UTF-8 cannot.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

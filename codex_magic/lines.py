@@ -1,4 +1,4 @@
-"""How IPython reads our lines: text that stays literal, and what TAB offers.
+"""How IPython reads our lines: text that stays literal, cells without a prompt, what TAB offers.
 
 IPython would take ``%codex ask why?`` for a request for help. The transformer here is found at the
 same place as IPython's own and goes first; it is told apart from help (``%codex?``) by the word
@@ -49,6 +49,20 @@ class LiteralLine(TokenTransformBase):
         return [*lines[:begin], lines[begin][:column] + call, *lines[end + 1 :]]
 
 
+def with_a_body(lines: list[str]) -> list[str]:
+    """Return a cell's lines, below a lone ``%%codex`` line an empty one.
+
+    IPython refuses a cell magic without a body and recommends the line magic; now `cell` gets to
+    say what is missing, or to show the help that was asked for.
+    """
+    words = "".join(lines).split()
+    alone = words[:1] == ["%%codex"] and sum(bool(line.strip()) for line in lines) == 1
+    return [*lines, "\n"] if alone else lines
+
+
+with_a_body.has_side_effects = True  # type: ignore[attr-defined]  # not to end a cell being typed
+
+
 def install(
     shell: InteractiveShell,
     subcommands: Mapping[str, str],
@@ -60,7 +74,8 @@ def install(
     def options(context: CompletionContext) -> Any:
         from IPython.core.completer import SimpleCompletion  # noqa: PLC0415
 
-        find = completions(context.text_until_cursor, context.cursor_line, subcommands)
+        above = "\n".join(context.full_text.split("\n")[: context.cursor_line])
+        find = completions(context.text_until_cursor, above, subcommands)
         found = find(threads(), lessons()) if find else []
         done = [SimpleCompletion(text, type="option") for text in found]
         return {"completions": done, "suppress": find is not None}
@@ -72,12 +87,14 @@ def install(
 
     transformers = shell.input_transformer_manager.token_transformers
     transformers.insert(0, LiteralLine)
+    shell.input_transformers_cleanup.append(with_a_body)
     completer = shell.Completer
     if completer is not None:
         completer.custom_matchers.append(options)
 
     def remove() -> None:
         transformers.remove(LiteralLine)
+        shell.input_transformers_cleanup.remove(with_a_body)
         if completer is not None:
             completer.custom_matchers.remove(options)
 
@@ -87,10 +104,15 @@ def install(
 Found = Callable[[Sequence[str], Sequence[str]], list[str]]
 
 
-def completions(text: str, cursor_line: int, subcommands: Mapping[str, str]) -> Found | None:
-    """Return what finds the completions of `text`, or None where the line is not ours."""
+def completions(text: str, above: str, subcommands: Mapping[str, str]) -> Found | None:
+    """Return what finds the completions of a line up to the cursor, or None if it is not ours.
+
+    The lines `above` tell a prompt from code: what stands below ``%%codex`` is never completed.
+    """
     stripped = text.lstrip()
-    if cursor_line == 0 and stripped.startswith("%%codex "):
+    if above.split()[:1] == ["%%codex"]:
+        return None
+    if not above.strip() and stripped.startswith("%%codex "):
         line = stripped.removeprefix("%%codex ")
         return lambda threads, _lessons: cell.complete(line, threads=threads)
     if stripped.startswith("%codex "):

@@ -71,9 +71,6 @@ class CodexMagics(Magics):
     agents_md = Bool(None, allow_none=True, help="tell the model the project's AGENTS.md").tag(
         config=True
     )
-    api_key = Unicode(
-        None, allow_none=True, help="a key used before any sign-in; never set it in a notebook"
-    ).tag(config=True)
 
     def __init__(self, shell: InteractiveShell, **kwargs: Any) -> None:
         super().__init__(shell, **kwargs)
@@ -92,15 +89,17 @@ class CodexMagics(Magics):
         return self._session
 
     def _settings(self) -> settings.Settings:
-        names = ("model", "effort", "sandbox", "approval", "timeout_s", "agents_md", "api_key")
+        names = ("model", "effort", "sandbox", "approval", "timeout_s", "agents_md")
         chosen = {name: value for name in names if (value := getattr(self, name)) is not None}
-        return settings.changed(settings.from_environment(), chosen)
+        return settings.changed(
+            settings.from_environment(), chosen, origin=f"{type(self).__name__}."
+        )
 
     # --- the magics ---------------------------------------------------------------------------
 
     def line(self, line: str) -> None:
         """Run a subcommand; what a person reads of it is `LINE_HELP`."""
-        word, _, rest = line.strip().partition(" ")
+        word, rest = [*line.split(maxsplit=1), "", ""][:2]
         if word in ("", "help", "-h", "--help"):
             print(LINE_HELP)
             return
@@ -117,7 +116,7 @@ class CodexMagics(Magics):
             print(CELL_HELP)
             return
         session = self.session()
-        self._run(cell.parse(line, body, settings=session.settings, cwd=Path.cwd()))
+        self._run(cell.parse(line, body, settings=session.settings, cwd=_here()))
 
     def _run(self, request: TurnRequest) -> None:
         session = self.session()
@@ -153,7 +152,7 @@ class CodexMagics(Magics):
     def _threads(self, _rest: str) -> None:
         from codex_magic import status  # noqa: PLC0415
 
-        for line in status.threads(self.session(), str(Path.cwd().resolve())):
+        for line in status.threads(self.session(), str(_here().resolve())):
             print(line)
 
     def _replay(self, name: str) -> None:
@@ -208,6 +207,10 @@ class CodexMagics(Magics):
         for kind in ("line", "cell"):
             manager.magics[kind].pop("codex", None)
         manager.registry.pop(type(self).__name__, None)
+        vars(manager.user_magics).pop("codex", None)
+        # Else `%config` would go on with the traits of the first one ever loaded.
+        configurables: list[Any] = self._shell.configurables
+        configurables.remove(self)
 
     def close(self) -> None:
         """End everything this kernel's session started."""
@@ -216,7 +219,7 @@ class CodexMagics(Magics):
             session.close()
 
     def _names(self) -> list[str]:
-        return list(self._session.threads) if self._session else ["main"]
+        return list(dict.fromkeys(("main", *(self._session.threads if self._session else ()))))
 
 
 def _literal(work: Callable[..., None], text: str) -> Callable[..., None]:
@@ -228,6 +231,15 @@ def _literal(work: Callable[..., None], text: str) -> Callable[..., None]:
     codex.__doc__ = text
     literal: Callable[..., None] = no_var_expand(codex)
     return literal
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise CellError(
+            "the kernel's folder is gone", hint="Type %cd and one that is there"
+        ) from None
 
 
 def _nothing() -> None:

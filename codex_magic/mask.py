@@ -17,19 +17,23 @@ MASK: Final = "***masked***"
 
 _SHAPES: Final = re.compile(
     r"""
-      \bsk-[A-Za-z0-9_-]{16,}                                  # OpenAI, Anthropic
-    | \bat-[A-Za-z0-9_-]{24,}                                  # personal Codex access tokens
+    (?=sk-|at-|gh[opsur]_|github_|AKIA|xox|AIza|ey[JK])         # quick to look for in long output
+    (?:
+    # The first two are also the beginnings of words: random text has digits, a name seldom.
+      (?<![\w-])sk-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{16,}       # OpenAI, Anthropic
+    | (?<![\w-])at-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{24,}       # personal Codex access tokens
     | \bgh[opsur]_[A-Za-z0-9]{20,} | \bgithub_pat_\w{20,}      # GitHub
     | \bAKIA[0-9A-Z]{16}\b                                     # AWS
     | \bxox[abprs]-[A-Za-z0-9-]{10,}                           # Slack
     | \bAIza[0-9A-Za-z_-]{30,}                                 # Google
     | \bey[JK][A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*)?   # JSON web tokens
-    | (?i:(?<=bearer\ )[A-Za-z0-9._~+/=-]{16,})
+    )
     """,
     re.VERBOSE,
 )
+_BEARER: Final = re.compile(r"(bearer )[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE)
 
-SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL", re.IGNORECASE)
 _SHORTEST: Final = 8  # shorter values (a "1", a user name) stand in ordinary text by chance
 
 
@@ -47,4 +51,4 @@ def mask(text: str, secrets: Iterable[str] = ()) -> str:
     """Return `text` with everything that looks like a credential, and all `secrets`, masked."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
-    return _SHAPES.sub(MASK, text)
+    return _BEARER.sub(rf"\1{MASK}", _SHAPES.sub(MASK, text))

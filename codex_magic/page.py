@@ -37,7 +37,7 @@ class Page(Protocol):
 class _Pace:
     """Says when the next drawing is due."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._next = 0.0
         self._begun: tuple[object, ...] = ()
@@ -61,7 +61,9 @@ class _Pace:
 
 
 def _has_text(item: object) -> bool:
-    return any(bool(getattr(item, channel, "")) for channel in ("text", "summary", "output"))
+    return any(
+        getattr(item, channel, "") for channel in ("text", "summary", "content", "output", "draft")
+    )
 
 
 class NotebookPage:
@@ -74,7 +76,9 @@ class NotebookPage:
     quiet
         Show the answer only.
     secrets
-        Values that must not be saved.
+        Values that must not be saved; what is shown live may be saved before it is replaced.
+    clock
+        Seconds on a clock that only goes forward.
     """
 
     def __init__(
@@ -83,11 +87,12 @@ class NotebookPage:
         *,
         quiet: bool = False,
         secrets: frozenset[str] = frozenset(),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._publish = publish
         self._quiet = quiet
         self._secrets = secrets
-        self._pace = _Pace()
+        self._pace = _Pace(clock)
         self._shown: Turn | None = None
 
     def show(self, turn: Turn) -> None:
@@ -95,7 +100,8 @@ class NotebookPage:
         if turn is self._shown or not self._pace.due(turn):
             return
         started = self._pace.now()
-        self._publish(render.live(turn, quiet=self._quiet), self._shown is not None)
+        bundle = render.live(turn, quiet=self._quiet, secrets=self._secrets)
+        self._publish(bundle, self._shown is not None)
         self._shown = turn
         self._pace.drawn(started)
 

@@ -2,8 +2,8 @@
 
 Precedence, weakest first: the default, ``CODEX_MAGIC_…`` in the environment, traitlets
 (``c.CodexMagics.…`` in a configuration file, ``%config CodexMagics.…``), the cell's own line. The
-last of these is `codex_magic.cell`'s. Secrets are not settings that a notebook should hold: the
-key is read from the environment or a configuration file.
+last of these is `codex_magic.cell`'s. A key is read from the environment alone, because whatever
+is set in a notebook is also saved and shown there.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     found = {
         field.name: environ[name]
         for field in fields(Settings)
-        if (name := PREFIX + field.name.upper()) in environ
+        if environ.get(name := PREFIX + field.name.upper())  # an empty one counts as unset
     }
     # CODEX_API_KEY is Codex's own name for a key that goes before the stored sign-in.
     if key := environ.get("CODEX_API_KEY"):
@@ -93,8 +93,8 @@ def changed(settings: Settings, values: Mapping[str, Any], *, origin: str = "") 
         try:
             checked[name] = _CHECKS.get(name, str)(value)
         except ValueError as error:
-            label = f"{origin}{name.upper()}" if origin == PREFIX else name
-            raise CellError(f"{label} is {value!r}: {error}") from None
+            label = name.upper() if origin == PREFIX else name
+            raise CellError(f"{origin}{label} is {value!r}: {error}") from None
     return replace(settings, **checked)
 
 
@@ -121,10 +121,13 @@ def seconds(value: str | float) -> float:
 
 def folder(value: str, base: Path) -> Path:
     """Return the folder that `value` names, relative ones below `base`."""
-    path = (base / Path(value).expanduser()).resolve()
-    if not path.is_dir():
-        raise ValueError(f"there is no folder {path}")
-    return path
+    try:
+        path = (base / Path(value).expanduser()).resolve()
+        if path.is_dir():
+            return path
+    except (OSError, RuntimeError, ValueError):  # no such person, a loop of links, a name too long
+        raise ValueError("it cannot be a folder here") from None
+    raise ValueError(f"there is no folder {path}")
 
 
 def _one_of(choices: tuple[_Choice, ...], value: str) -> _Choice:

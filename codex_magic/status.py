@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from codex_magic import binary, sandbox
 from codex_magic.errors import CodexMagicError
+from codex_magic.render import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,5 +57,6 @@ def threads(session: Session, cwd: str) -> Iterator[str]:
         if row.thread_id not in mine.values():
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated_at))
             made = "" if row.ours else f" ({row.origin})"
-            yield f"  {when} {row.thread_id} {row.preview[:60]}{made}"
+            preview = words.one_line(words.clean(row.preview), 60)
+            yield f"  {when} {row.thread_id} {preview}{made}"
     yield "Take one up with: %%codex --resume ID"

@@ -26,6 +26,7 @@ from codex_magic.items import (
     UnknownItem,
     UserMessage,
     Value,
+    well_formed,
 )
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def advance(turn: Turn, event: ev.Event) -> Turn:  # noqa: C901, PLR0912 - one f
             at = turn.started_at if event.at is None else event.at
             return msgspec.structs.replace(turn, id=event.turn_id, started_at=at)
         case ev.ToolCallRequested():
-            arguments = msgspec.json.encode(event.arguments, enc_hook=repr).decode()
+            arguments = _shown(event.arguments)
             return _put(turn, ToolCall(id=event.call_id, tool=event.tool, arguments=arguments))
         case ev.ApprovalRequested():
             return msgspec.structs.replace(turn, waiting_for=event.item_id)
@@ -162,7 +163,8 @@ def advance(turn: Turn, event: ev.Event) -> Turn:  # noqa: C901, PLR0912 - one f
             return msgspec.structs.replace(turn, usage=usage)
         case ev.PlanUpdated():
             text = Text(event.explanation) if event.explanation else EMPTY
-            return _put(turn, Plan(id=PLAN_ID, steps=event.steps, text=text))
+            plan = Plan(id=PLAN_ID, status="completed", steps=event.steps, text=text)
+            return _put(turn, plan)
         case ev.Notice():
             return msgspec.structs.replace(turn, notices=(*turn.notices, event))
         case ev.TurnCompleted():
@@ -182,36 +184,36 @@ def _index(turn: Turn, item_id: str) -> int | None:
     return None
 
 
-def _replace(turn: Turn, i: int, item: Item) -> Turn:
+def _with(turn: Turn, i: int | None, item: Item) -> Turn:
+    if turn.is_over and item.status == "in_progress":
+        item = msgspec.structs.replace(item, status="interrupted")
     items = turn.items
-    return msgspec.structs.replace(turn, items=(*items[:i], item, *items[i + 1 :]))
+    kept = (*items, item) if i is None else (*items[:i], item, *items[i + 1 :])
+    return msgspec.structs.replace(turn, items=kept)
 
 
 def _append(turn: Turn, event: ev.ItemDelta) -> Turn:
     i = _index(turn, event.item_id)
     if i is None:
-        orphan = UnknownItem(id=event.item_id, text=Text(event.text) if event.text else EMPTY)
-        return msgspec.structs.replace(turn, items=(*turn.items, orphan))
+        return _with(turn, None, UnknownItem(id=event.item_id, text=EMPTY.plus(event.text)))
     item = turn.items[i]
     field = event.channel if event.channel in CHANNELS[type(item)] else "draft"
     if isinstance(item, UnknownItem):
         field = "text"
     grown = getattr(item, field).plus(event.text)
-    return _replace(turn, i, msgspec.structs.replace(item, **{field: grown}))
+    return _with(turn, i, msgspec.structs.replace(item, **{field: grown}))
 
 
 def _put(turn: Turn, item: Item) -> Turn:
     i = _index(turn, item.id)
-    if i is None:
-        return msgspec.structs.replace(turn, items=(*turn.items, item))
-    return _replace(turn, i, _merge(turn.items[i], item))
+    return _with(turn, i, item if i is None else _merge(turn.items[i], item))
 
 
 def _start(turn: Turn, item: Item) -> Turn:
     i = _index(turn, item.id)
     if i is not None and turn.items[i].status != "in_progress":
         # It came late: what is finished stays finished, and only text is taken over.
-        return _replace(turn, i, _merge(item, turn.items[i]))
+        return _with(turn, i, _merge(item, turn.items[i]))
     return _put(turn, item)
 
 
@@ -234,6 +236,13 @@ def _merge(old: Item, new: Item) -> Item:
 
 def _says(item: Item, text: str) -> bool:
     return any(text in str(getattr(item, channel)) for channel in CHANNELS[type(item)])
+
+
+def _shown(arguments: Any) -> str:
+    try:
+        return msgspec.json.encode(arguments, enc_hook=repr).decode()
+    except UnicodeError:
+        return repr(arguments)
 
 
 def _complete(turn: Turn, event: ev.TurnCompleted) -> Turn:
@@ -278,8 +287,8 @@ def opening(request: TurnRequest, *, backend: str, tape: str = "") -> Turn:
 
 def to_json(turn: Turn) -> dict[str, Any]:
     """Return `turn` as JSON values, with the version of this format in ``version``."""
-    own = msgspec.structs.replace(turn, newer={})
-    known = msgspec.json.decode(msgspec.json.encode(own, enc_hook=_encode))
+    own = _sound(msgspec.to_builtins(msgspec.structs.replace(turn, newer={}), enc_hook=_encode))
+    known = msgspec.json.decode(msgspec.json.encode(own))
     stored: dict[str, Any] = _union({"version": turn.version, **known}, turn.newer)
     return stored
 
@@ -294,14 +303,14 @@ def from_json(data: Any) -> Turn:
     """
     if not isinstance(data, dict) or not isinstance(data.get("version"), int):
         raise RecordError("this is not a stored turn: it has no version")
-    fields = {key: value for key, value in data.items() if key != "newer"}
+    fields = {key: value for key, value in _sound(data).items() if key != "newer"}
     if isinstance(items := fields.get("items"), list):
         fields["items"] = [_readable(item) for item in items]
     try:
         turn: Turn = msgspec.convert(fields, Turn, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise RecordError(f"this stored turn cannot be read: {error}") from None
-    newer = _beyond(fields, to_json(turn))
+    newer = _beyond(fields, _whole(turn))
     return msgspec.structs.replace(turn, newer=newer) if newer else turn
 
 
@@ -312,10 +321,14 @@ _TAGS: Final = frozenset(kind.__struct_config__.tag for kind in get_args(Item))
 def _readable(item: Any) -> Any:
     """Return `item` if some kind of ours fits it, else the same as an unknown item.
 
-    What an older version had to call unknown is taken for what it is as soon as it is known.
+    What an older version had to call unknown is taken for what it is as soon as it is known,
+    unless more has been said beside it since.
     """
     if isinstance(item, dict) and item.get("type") == UNKNOWN and _fits(item.get("data")):
-        return item["data"]
+        inner = item["data"]
+        same = (item.get("kind"), item.get("id")) == (inner["type"], inner["id"])
+        if same and not item.get("text") and not item.get("draft"):
+            return inner
     if _fits(item):
         return item
     data = item if isinstance(item, dict) else {"value": item}
@@ -343,6 +356,26 @@ def _decode(kind: type, value: Any) -> Any:
     if kind is Text and isinstance(value, str):
         return Text(value) if value else EMPTY
     raise ValueError(f"expected text, found {type(value).__name__}")
+
+
+def _sound(value: Any) -> Any:
+    """Return JSON values with every string in them well-formed."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, dict):
+        return {_sound(key): _sound(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_sound(part) for part in value]
+    return value
+
+
+def _whole(value: Any) -> Any:
+    """Return a value in the shape of its JSON, with the fields that are not written, too."""
+    if isinstance(value, msgspec.Struct):
+        config = value.__struct_config__
+        tag = {config.tag_field: config.tag} if config.tag_field else {}
+        return tag | {name: _whole(getattr(value, name)) for name in value.__struct_fields__}
+    return [_whole(part) for part in value] if isinstance(value, tuple) else value
 
 
 def _beyond(data: Any, known: Any) -> dict[str, Any]:

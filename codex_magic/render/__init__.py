@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from codex_magic.items import CommandExecution, Text
+from codex_magic.items import CommandExecution, Text, ToolCall
 from codex_magic.mask import mask
 from codex_magic.render import markdown, plain
 from codex_magic.render.words import SAVED_OUTPUT_BYTES, shortened
@@ -15,8 +15,14 @@ from codex_magic.turn import MIME, Turn, to_json
 __all__ = ["MIME", "live", "saved"]
 
 
-def live(turn: Turn, *, quiet: bool = False) -> dict[str, Any]:
-    """Return what is shown of a turn while it runs, by media type."""
+def live(
+    turn: Turn, *, quiet: bool = False, secrets: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Return what is shown of a turn while it runs, by media type.
+
+    Masked too: a front end may save the notebook at any time.
+    """
+    turn = _masked(turn, secrets)
     return {
         "text/markdown": markdown.text(turn, quiet=quiet),
         "text/plain": plain.text(turn, live=True, quiet=quiet),
@@ -31,29 +37,47 @@ def saved(
     Markdown for reading, plain text for terminals, and the turn itself as JSON with at most 8 KB of
     each command's output. Credentials are masked in all three.
     """
-    turn = _trimmed(turn)
+    # Masked before anything is cut, quoted or escaped: what is left of a secret then is no longer
+    # found. And after, for one that only stands there once terminal escapes are gone.
+    turn = _trimmed(_masked(turn, secrets))
     return {
         "text/markdown": mask(markdown.text(turn, quiet=quiet), secrets),
         "text/plain": mask(plain.text(turn, quiet=quiet), secrets),
-        MIME: _masked(to_json(turn), secrets),
+        MIME: to_json(turn),
     }
 
 
 def _trimmed(turn: Turn) -> Turn:
     items = tuple(
-        msgspec.structs.replace(item, output=Text(shortened(str(item.output), SAVED_OUTPUT_BYTES)))
-        if isinstance(item, CommandExecution) and item.output
+        msgspec.structs.replace(item, output=_short(item.output), draft=_short(item.draft))
+        if isinstance(item, CommandExecution | ToolCall)
         else item
         for item in turn.items
     )
     return msgspec.structs.replace(turn, items=items)
 
 
+def _short(text: Text) -> Text:
+    return Text(shortened(str(text), SAVED_OUTPUT_BYTES)) if text else text
+
+
+# Words of our own: what a stored turn is read by must not fall to a secret that is spelt the same.
+_OURS: Final = frozenset({"id", "level", "outcome", "phase", "status", "version"})
+
+
 def _masked(value: Any, secrets: frozenset[str]) -> Any:
-    if isinstance(value, str):
-        return mask(value, secrets)
-    if isinstance(value, dict):
-        return {key: _masked(part, secrets) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_masked(part, secrets) for part in value]
-    return value
+    match value:
+        case str():
+            return mask(value, secrets)
+        case Text():
+            return Text(mask(str(value), secrets)) if value else value
+        case dict():
+            return {mask(key, secrets): _masked(part, secrets) for key, part in value.items()}
+        case list() | tuple():
+            return type(value)(_masked(part, secrets) for part in value)
+        case msgspec.Struct():
+            parts = ((name, getattr(value, name)) for name in value.__struct_fields__)
+            masked = {name: _masked(p, secrets) for name, p in parts if name not in _OURS}
+            return msgspec.structs.replace(value, **masked)
+        case _:
+            return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from codex_magic.items import (
     AgentMessage,
@@ -60,16 +60,19 @@ def _block(item: Item, *, live: bool) -> str:
             steps = [f"- [{_TICKS[step.status]}] {_escaped(step.text)}" for step in item.steps]
             return "\n".join([*steps, "", closed(str(item.text))]).strip()
         case FileChange():
-            diffs = "\n".join(change.diff for change in item.changes)
+            diffs = words.clean("\n".join(change.diff for change in item.changes))
             paths = ", ".join(f"{change.kind} {change.path}" for change in item.changes)
             return _details(_code(paths), fenced(diffs, "diff"))
         case ToolCall():
             said = f"{_code(item.tool)} · {item.status.replace('_', ' ')}"
-            return _details(said, fenced(item.arguments + str(item.output)))
+            inside = words.clean("\n".join(filter(None, (item.arguments, str(item.output)))))
+            return _details(said, fenced(words.shortened(inside, words.SAVED_OUTPUT_BYTES)))
         case WebSearch():
             return _note(f"searched the web for {item.query}")
         case UnknownItem():
-            return _details(_escaped(item.kind or "something new"), fenced(str(item.text)))
+            return _details(
+                _escaped(item.kind or "something new"), fenced(words.clean(str(item.text)))
+            )
         case UserMessage():
             return ""
 
@@ -97,7 +100,16 @@ def _details(summary: str, inside: str, *, opened: bool = False) -> str:
     if not inside.strip():
         return f"<small>{summary}</small>"
     state = " open" if opened else ""
-    return f"<details{state}><summary><small>{summary}</small></summary>\n\n{inside}\n\n</details>"
+    # Set off from the answer in renderers that keep styles. Not as a quotation: front ends look for
+    # mathematics before they look at Markdown, and spare only fences at the start of a line.
+    return (
+        f'<details{state} style="{_AIR}"><summary><small>{summary}</small></summary>\n\n'
+        f'<div style="{_SET_OFF}">\n\n{inside}\n\n</div>\n\n</details>'
+    )
+
+
+_AIR = "margin: 0.4em 0 0.8em"
+_SET_OFF = "margin: 0.3em 0 0 0.4em; padding-left: 1em; border-left: 3px solid #8885"
 
 
 def _note(line: str) -> str:
@@ -126,7 +138,10 @@ def _escaped(line: str) -> str:
     return "".join(_MEANING.get(char, char) for char in html.escape(words.clean(line)))
 
 
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})", re.MULTILINE)
+# Quotations and list markers, which may stand before a fence.
+_CONTAINERS = re.compile(r" *(?:(?:> ?|[-*+] {1,4}|\d{1,9}[.)] {1,4}) *)*")
+_CODE = 4  # indented so far, a line is code and no fence
+_OPENING = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})")
 
 
 def fenced(body: str, language: str = "text") -> str:
@@ -140,11 +155,43 @@ def fenced(body: str, language: str = "text") -> str:
 
 def closed(body: str) -> str:
     """Return `body` with a fence that it left open closed, so that what follows is not code."""
-    opened = ""
-    for match in _FENCE.finditer(body):
-        fence = match.group(1)
-        if not opened:
-            opened = fence
-        elif fence[0] == opened[0] and len(fence) >= len(opened):
-            opened = ""
-    return f"{body}\n{opened}" if opened else body
+    opened: _Fence | None = None
+    item = 0  # where the text of the list item begins that the line belongs to
+    for line in body.expandtabs(4).split("\n"):
+        if opened is not None and not opened.has(line):
+            opened = None  # the list item or quotation ended, and with it what was open there
+        if opened is not None:
+            opened = None if opened.is_closed_by(line) else opened
+            continue
+        if line.strip() and _indent(line) < item:
+            item = 0
+        prefix = _CONTAINERS.match(line)[0]  # type: ignore[index]  # it also matches nothing
+        if prefix.strip(" >"):
+            item = len(prefix)
+        if found := _OPENING.match(line, len(prefix)):
+            fence = _Fence(re.sub(r"[^ >]", " ", prefix), found[1], item)
+            opened = fence if len(prefix) - item < _CODE or ">" in prefix else None
+    return f"{body}\n{opened.prefix}{opened.run}" if opened else body
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+class _Fence(NamedTuple):
+    """An open fence: what stands before it on its line, its run of marks, its list item."""
+
+    prefix: str
+    run: str
+    item: int
+
+    def has(self, line: str) -> bool:
+        if ">" in self.prefix:
+            return line.lstrip().startswith(">")
+        return not line.strip() or _indent(line) >= self.item
+
+    def is_closed_by(self, line: str) -> bool:
+        inside = re.sub(r"^[ >]*> ?", "", line) if ">" in self.prefix else line[self.item :]
+        found = inside.strip()
+        long_enough = len(found) >= len(self.run) and not found.strip(self.run[0])
+        return long_enough and _indent(inside) < _CODE

@@ -38,7 +38,7 @@ def text(turn: Turn, *, live: bool = False, quiet: bool = False) -> str:
     quiet
         The answer only.
     """
-    said = turn.final_response if quiet else body(turn, live=live)
+    said = words.prose(turn.final_response) if quiet else body(turn, live=live)
     return "\n\n".join(block for block in (said, closing(turn, quiet=quiet)) if block)
 
 
@@ -52,9 +52,9 @@ def closing(turn: Turn, *, quiet: bool = False) -> str:
     """Return what stands below a finished turn: notices, how it ended, what it cost."""
     if not turn.is_over:
         return ""
-    blocks = [] if quiet else [f"note: {notice.text}" for notice in turn.notices]
+    blocks = [] if quiet else [f"note: {words.prose(notice.text)}" for notice in turn.notices]
     if ended := words.outcome(turn):
-        blocks.append(f"The turn {_was(turn)}{ended}")
+        blocks.append(f"The turn {_was(turn)}{words.prose(ended)}")
     if not quiet:
         blocks.append(f"[{' · '.join(words.footer(turn))}]")
     return "\n".join(blocks)
@@ -67,23 +67,26 @@ def _was(turn: Turn) -> str:
 def _block(item: Item, *, live: bool) -> str:
     match item:
         case AgentMessage():
-            return str(item.text) or str(item.draft)
+            return words.prose(str(item.text) or str(item.draft))
         case CommandExecution():
             return _command(item, live=live)
         case Reasoning() if live:
-            thought = str(item.summary) or str(item.content)
+            thought = words.prose(str(item.summary) or str(item.content) or str(item.draft))
             return f"(thinking) {thought}" if thought else ""
         case Plan():
-            steps = [f"[{_MARKS[step.status]}] {step.text}" for step in item.steps]
-            return "\n".join([*steps, str(item.text)]).strip()
+            # Ticks change; what is watched only grows.
+            marks = [("-" if live else f"[{_MARKS[step.status]}]") for step in item.steps]
+            steps = [f"{m} {words.clean(s.text)}" for m, s in zip(marks, item.steps, strict=True)]
+            return "\n".join([*steps, words.prose(str(item.text))]).strip()
         case FileChange():
-            return "\n".join(f"{change.kind} {change.path}" for change in item.changes)
+            return "\n".join(f"{change.kind} {words.clean(change.path)}" for change in item.changes)
         case ToolCall():
-            return f"tool {item.tool}: {item.status}"
+            ended = "" if live and item.status == "in_progress" else f": {item.status}"
+            return f"tool {words.clean(item.tool)}{ended}"
         case WebSearch():
-            return f"web search: {item.query}"
+            return f"web search: {words.clean(item.query)}"
         case UnknownItem():
-            return f"{item.kind or 'unknown item'}: {item.text}"
+            return f"{words.clean(item.kind) or 'unknown item'}: {words.clean(str(item.text))}"
         case UserMessage() | Reasoning():
             return ""
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 SAVED_OUTPUT_BYTES: Final = 8 * 1024
 
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
-_OVERWRITTEN: Final = re.compile(r"[^\n]*\r(?!\n)")
+_OVERWRITTEN: Final = re.compile(r"[^\n]*\r(?=[^\r\n])")
+_RETURNS: Final = re.compile(r"\r+(?=\n|\Z)")
+_UNUSUAL: Final = re.compile(r"[^\n\t -~]")
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def command(item: CommandExecution) -> str:
@@ -42,7 +45,7 @@ def ending(item: CommandExecution) -> str:
     took = f" · {duration(item.receipt.duration_s)}" if item.receipt else ""
     match item.outcome:
         case None if item.status == "declined":
-            return f"declined: {item.message}"
+            return f"declined: {_flat(item.message)}"
         case None if item.status == "in_progress":
             return "running"
         case None:
@@ -52,7 +55,11 @@ def ending(item: CommandExecution) -> str:
         case "killed" if item.status == "interrupted":
             return f"interrupted{took}"
         case _:
-            return f"{item.outcome}: {item.message}{took}"
+            return f"{item.outcome}: {_flat(item.message)}{took}"
+
+
+def _flat(message: str) -> str:
+    return " ".join(clean(message).split())
 
 
 def _sandbox(item: CommandExecution) -> str:
@@ -67,10 +74,12 @@ def _sandbox(item: CommandExecution) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time as people say it."""
-    if seconds < 1:
+    if round(seconds * 1000) < 1000:  # noqa: PLR2004 - as shown
         return f"{seconds * 1000:.0f} ms"
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes:.0f} min {rest:.0f} s" if minutes else f"{seconds:.1f} s"
+    if round(seconds, 1) < 60:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
 
 
 def footer(turn: Turn) -> list[str]:
@@ -99,7 +108,7 @@ def outcome(turn: Turn) -> str:
 
 def shortened(text: str, limit_bytes: int) -> str:
     """Return at most `limit_bytes` of `text`: its head and its tail, and a line between them."""
-    raw = text.encode()
+    raw = text.encode(errors="replace")
     if len(raw) <= limit_bytes:
         return text
     half = limit_bytes // 2 - 32
@@ -113,10 +122,20 @@ def clean(text: str) -> str:
     Control, bidirectional and zero-width characters become visible, so that nothing that is shown
     can pretend to be something else.
     """
-    text = _OVERWRITTEN.sub("", _ESCAPES.sub("", text)).replace("\r\n", "\n")
-    return "".join(
-        char.encode("unicode_escape").decode()
-        if unicodedata.category(char) in ("Cc", "Cf", "Cs") and char not in "\n\t"
-        else char
-        for char in text
-    )
+    text = _OVERWRITTEN.sub("", _RETURNS.sub("", _ESCAPES.sub("", text)))
+    return _UNUSUAL.sub(_made_visible, text)
+
+
+def _made_visible(found: re.Match[str]) -> str:
+    char = found[0]
+    hidden = unicodedata.category(char) in ("Cc", "Cf", "Cs")
+    return char.encode("unicode_escape").decode() if hidden else char
+
+
+def prose(text: str) -> str:
+    """Return what somebody wrote as text for a terminal, which obeys control characters.
+
+    Joiners and direction marks stay: there are languages that are written with them.
+    """
+    text = _RETURNS.sub("", text)
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

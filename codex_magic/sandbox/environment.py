@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from codex_magic.mask import SECRET_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PASSED: Final = frozenset(("LANG", "LANGUAGE", "TZ", "VIRTUAL_ENV", "CONDA_PREFIX"))
 SYSTEM_PATH: Final = ("/usr/local/bin", "/usr/bin", "/bin")
-SECRET: Final = re.compile("KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL", re.IGNORECASE)
 
 
 def confined(
@@ -37,7 +37,7 @@ def open_to_all(
     extra: Mapping[str, str], environ: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
     """Return the person's variables, less those that look like secrets."""
-    kept = {name: value for name, value in environ.items() if not SECRET.search(name)}
+    kept = {name: value for name, value in environ.items() if not SECRET_NAME.search(name)}
     return {**kept, "TERM": "dumb", **extra}
 
 

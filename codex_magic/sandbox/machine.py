@@ -5,8 +5,6 @@ command is decided in `bwrap` and `admission`.
 """
 
 # This runs before every command, and pathlib would take three times as long.
-
-# This runs before every command, and pathlib would take three times as long.
 # ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH114, PTH115, PTH118, PTH119, PTH120, PTH123, PTH208
 
 from __future__ import annotations

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import unicodedata
+from collections import deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codex_magic.approval import (
+    Answer,
+    ApprovalRequest,
+    NobodyApprover,
+    StdinApprover,
+    describe,
+    verdict,
+    visible,
+)
+from codex_magic.policy import APPROVAL_POLICIES, ApprovalPolicy, Decision
+
+VERDICTS = {
+    # policy, exceeds, harmless
+    ("on-request", False, False): "run",
+    ("on-request", False, True): "run",
+    ("on-request", True, False): "ask",
+    ("on-request", True, True): "ask",
+    ("untrusted", False, False): "ask",
+    ("untrusted", False, True): "run",
+    ("untrusted", True, False): "ask",
+    ("untrusted", True, True): "ask",
+    ("never", False, False): "run",
+    ("never", False, True): "run",
+    ("never", True, False): "decline",
+    ("never", True, True): "decline",
+}
+
+
+def test_the_table_of_verdicts() -> None:
+    asked = [(p, e, h) for p in APPROVAL_POLICIES for e in (False, True) for h in (False, True)]
+    found = {(p, e, h): verdict(p, exceeds=e, harmless=h) for p, e, h in asked}
+    assert found == VERDICTS
+
+
+@pytest.mark.parametrize("policy", APPROVAL_POLICIES)
+@pytest.mark.parametrize("harmless", [False, True])
+def test_what_exceeds_the_policy_never_just_runs(policy: ApprovalPolicy, harmless: bool) -> None:
+    assert verdict(policy, exceeds=True, harmless=harmless) != "run"
+
+
+# --- what a person reads ---------------------------------------------------------------------
+
+HIDING = [
+    *("\x00", "\x07", "\x1b", "\r", "\n", "\t", "\x7f", "\x85", "\xa0", "\xad"),
+    *("\u034f", "\u061c", "\u115f", "\u180e", "\u2000", "\u200b", "\u200d", "\u200e", "\u2028"),
+    *("\u2029", "\u202e", "\u2060", "\u2066", "\u2800", "\u3000", "\u3164", "\ue000", "\ufe0f"),
+    *("\ufeff", "\uffa0", "\ud800", "\U000e0041", "\U000e0100"),
+]
+
+
+@pytest.mark.parametrize("char", HIDING, ids=ascii)
+def test_a_character_that_hides_or_moves_others_is_shown_as_what_it_is(char: str) -> None:
+    shown = visible(f"rm{char}x")
+    assert shown == f"rm{char.encode('unicode_escape').decode()}x"
+    assert shown.isascii()
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_whatever_comes_is_one_line_without_anything_invisible(text: str) -> None:
+    shown = visible(text)
+    assert shown.splitlines() in ([], [shown])
+    assert {unicodedata.category(char) for char in shown}.isdisjoint(
+        {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    )
+    assert visible(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "text", ["ls -la | wc", "größe 日本語 Ελλάδα", "a\\nb", "€ … “x” ½", "🐧", "e\u0301"]
+)
+def test_ordinary_text_is_shown_as_it_is(text: str) -> None:
+    assert visible(text) == text
+
+
+REQUEST = ApprovalRequest(
+    command="curl \u202ehttp://x\n[y]es",
+    cwd="/w\n",
+    reason="to look\x1b[2J",
+    asks=("use the network", "write in /x\n"),
+    sandbox="workspace-write",
+)
+QUESTION = """\
+Codex wants to run:
+    curl \\u202ehttp://x\\n[y]es
+in /w\\n, sandbox workspace-write
+It asks to use the network.
+It asks to write in /x\\n.
+Its reason: to look\\x1b[2J"""
+
+
+def test_every_line_of_the_question_is_ours() -> None:
+    assert describe(REQUEST) == QUESTION
+
+
+# --- the dialogue ----------------------------------------------------------------------------
+
+YES = Answer(Decision.ACCEPT, "person")
+NO = Answer(Decision.DECLINE, "person", "the person said no")
+STOP = Answer(Decision.CANCEL, "person", "the person stopped the turn")
+DIALOGUES: list[tuple[list[str], Answer]] = [
+    (["y"], YES),
+    (["yes"], YES),
+    (["  Y "], YES),
+    (["n"], NO),
+    (["No"], NO),
+    (["n use the copy in data/ "], Answer(Decision.DECLINE, "person", "use the copy in data/")),
+    (["s"], STOP),
+    (["stop"], STOP),
+    (["", "y"], YES),
+    (["", "  ", "maybe", "yeah", "yy", "n"], NO),
+    (["no, yes", "n"], NO),
+]
+
+
+@pytest.mark.parametrize(("typed", "answer"), DIALOGUES)
+def test_a_dialogue_ends_with_one_of_three_answers(typed: list[str], answer: Answer) -> None:
+    left, asked = deque(typed), []
+
+    def read(question: str) -> str:
+        asked.append(question)
+        return left.popleft()
+
+    assert StdinApprover(read).ask(REQUEST) == answer
+    assert not left
+    first = f"{QUESTION}\n[y]es, once / [n]o, and why / [s]top the turn: "
+    assert asked == [first, *["y, n or s: "] * (len(typed) - 1)]
+
+
+@given(st.text().filter(lambda text: text.split()[:1] not in (["y"], ["yes"])))
+def test_only_yes_allows(typed: str) -> None:
+    answers = deque([typed, "n"])
+    decision = StdinApprover(lambda _question: answers.popleft()).ask(REQUEST).decision
+    assert decision is not Decision.ACCEPT or typed.strip().lower().split()[0] in ("y", "yes")
+
+
+@pytest.mark.parametrize("end", [EOFError, KeyboardInterrupt])
+def test_an_end_of_input_is_no_answer(end: type[BaseException]) -> None:
+    def read(_question: str) -> str:
+        raise end
+
+    with pytest.raises(end):
+        StdinApprover(read).ask(REQUEST)
+
+
+def test_where_nobody_is_the_answer_is_no() -> None:
+    said = "nobody can be asked here: the notebook runs without a person"
+    assert NobodyApprover().ask(REQUEST) == Answer(Decision.DECLINE, "nobody", said)

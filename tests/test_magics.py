@@ -1,0 +1,607 @@
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+
+from codex_magic import cell, magics
+from codex_magic import events as ev
+from codex_magic.backends.base import Account, StoredThread
+from codex_magic.errors import BackendError, CellError, TurnInterrupted
+from codex_magic.lines import LiteralLine
+from codex_magic.policy import SandboxPolicy
+from codex_magic.turn import TurnRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    Reply = Callable[[str], list[ev.Event]]
+    Script = Callable[..., Any]
+    Capture = pytest.CaptureFixture[str]
+
+
+def prompts(backend: Any) -> list[str]:
+    return [request.prompt for request in backend.asked]
+
+
+# --- coming and going ------------------------------------------------------------------------
+
+
+def traces(shell: InteractiveShell) -> dict[str, Any]:
+    """Everything that loading may change in a shell."""
+    manager = shell.magics_manager
+    assert shell.Completer is not None
+    return {
+        "magics": {kind: sorted(manager.magics[kind]) for kind in ("line", "cell")},
+        "registry": sorted(manager.registry),
+        "user magics": sorted(vars(manager.user_magics)),
+        "configurables": [type(found).__name__ for found in shell.configurables],
+        "transformers": list(shell.input_transformer_manager.token_transformers),
+        "cleanup": list(shell.input_transformers_cleanup),
+        "matchers": [found.matcher_identifier for found in shell.Completer.custom_matchers],
+        "names": sorted(shell.user_ns),
+    }
+
+
+def test_unloading_leaves_nothing_behind(shell: InteractiveShell) -> None:
+    shell.find_line_magic("load_ext")
+    before = traces(shell)
+    shell.run_line_magic("load_ext", "codex_magic")
+    loaded = traces(shell)
+    assert "codex" in loaded["magics"]["line"]
+    assert "codex" in loaded["magics"]["cell"]
+    assert LiteralLine in loaded["transformers"]
+    shell.run_line_magic("unload_ext", "codex_magic")
+    assert traces(shell) == before
+
+
+def test_unloaded_magics_are_held_by_nobody(
+    shell: InteractiveShell, script: Script, reply: Reply
+) -> None:
+    """Nor by what runs when the process ends."""
+    script(reply("hi"))
+    shell.run_cell("%%codex\ngo")
+    held = weakref.ref(shell.magics_manager.registry["CodexMagics"])
+    shell.run_line_magic("unload_ext", "codex_magic")
+    gc.collect()
+    assert held() is None
+
+
+def test_loading_twice_is_loading_once(shell: InteractiveShell) -> None:
+    shell.run_line_magic("load_ext", "codex_magic")
+    once = traces(shell)
+    shell.run_line_magic("reload_ext", "codex_magic")
+    magics.load(shell)
+    assert traces(shell) == once
+
+
+def test_after_a_reload_config_reaches_the_magics_in_use(shell: InteractiveShell) -> None:
+    shell.run_line_magic("load_ext", "codex_magic")
+    shell.run_line_magic("reload_ext", "codex_magic")
+    shell.run_line_magic("config", "CodexMagics.model = 'm'")
+    loaded = shell.magics_manager.registry["CodexMagics"]
+    assert isinstance(loaded, magics.CodexMagics)
+    assert loaded.session().settings.model == "m"
+
+
+def test_unloading_ends_the_session(shell: InteractiveShell, script: Script, reply: Reply) -> None:
+    backend = script(reply("hi"))
+    shell.run_cell("%%codex\ngo")
+    assert not backend.is_closed
+    shell.run_line_magic("unload_ext", "codex_magic")
+    assert backend.is_closed
+
+
+LOADING = """
+import os, sys
+from pathlib import Path
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+def files():
+    roots = (Path.home(), Path.cwd(), Path(os.environ["TMPDIR"]))
+    return sorted(str(path) for root in roots for path in root.rglob("*"))
+
+def children():
+    return [task.read_text() for task in Path("/proc/self/task").glob("*/children")]
+
+config = Config()
+config.HistoryManager.enabled = False
+shell = InteractiveShell(config=config)
+shell.run_line_magic("lsmagic", "")
+before = files(), children(), len(os.listdir("/proc/self/task"))
+shell.run_line_magic("load_ext", "codex_magic")
+assert (files(), children(), len(os.listdir("/proc/self/task"))) == before
+heavy = ("tornado", "nbclient", "nbformat", "ipywidgets", "anywidget", "httpx2", "subprocess_")
+ours = ("session", "sandbox", "backends", "tape", "demo", "doctor", "render", "tools")
+heavy += tuple(f"codex_magic.{name}" for name in ours)
+print(sorted(name for name in heavy if name in sys.modules))
+"""
+
+
+def test_loading_writes_no_file_starts_no_process_and_imports_nothing_heavy(
+    tmp_path: Path,
+) -> None:
+    for name in ("home", "work", "tmp"):
+        (tmp_path / name).mkdir()
+    ran = subprocess.run(
+        [sys.executable, "-B", "-c", LOADING],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path / "work",
+        env={
+            "HOME": str(tmp_path / "home"),
+            "TMPDIR": str(tmp_path / "tmp"),
+            "PYTHONPATH": str(Path(magics.__file__).parents[1]),
+        },
+    )
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+# --- cells -----------------------------------------------------------------------------------
+
+
+def test_a_cell_is_a_turn_of_the_notebooks_thread(
+    shell: InteractiveShell, script: Script, reply: Reply, capsys: Capture
+) -> None:
+    backend = script(reply("One."), reply("Two."))
+    for prompt in ("first", "{second} $HOME `x` @f"):
+        assert shell.run_cell(f"%%codex -s read-only -q\n\n{prompt}\n").success
+    policy = SandboxPolicy(mode="read-only", workspace=Path.cwd())
+    assert backend.asked == [
+        TurnRequest(prompt=prompt, policy=policy, summary="auto", timeout_s=120.0, quiet=True)
+        for prompt in ("first", "{second} $HOME `x` @f")
+    ]
+    assert capsys.readouterr().out == "One.\nTwo.\n"
+
+
+def test_a_turn_shows_its_items_and_its_end(
+    shell: InteractiveShell, script: Script, typical: list[ev.Event], capsys: Capture
+) -> None:
+    ours = [event for event in typical if not isinstance(event, ev.ToolCallRequested)]
+    script(ours)
+    shell.run_cell("%%codex\ngo")
+    assert capsys.readouterr().out == textwrap.dedent("""\
+        (thinking) Counting lines.
+
+        - count
+        - tell
+
+        $ wc -l a.csv
+        345 a.csv
+        -> exit 0 · 12 ms · sandbox full
+
+        $ ls | head
+        a.csv
+        -> exit 2 · 12 ms · sandbox full
+
+        There are **344** penguins.
+
+        [a-model · 2,500 tokens in, 100 out · 2.5 s · thread main]
+        """)
+
+
+def test_the_users_names_stay_as_they_were(
+    shell: InteractiveShell, script: Script, reply: Reply, capsys: Capture
+) -> None:
+    shell.run_cell("x = 1")
+    before = {name: value for name, value in shell.user_ns.items() if not name.startswith("_")}
+    script(reply("One."), reply("Two."))
+    shell.run_cell("%%codex\ngo")
+    shell.run_cell("%codex ask go")
+    shell.run_cell("%codex status")
+    after = {name: value for name, value in shell.user_ns.items() if not name.startswith("_")}
+    assert set(after) - set(before) <= {"In", "Out"}
+    assert after["x"] == 1
+
+
+# --- lines that stay literal -----------------------------------------------------------------
+
+LITERAL = [
+    "why?",
+    "why??",
+    "it's",
+    'say "hi',
+    "{a}",
+    "$HOME",
+    "a; b",
+    "a;",
+    "a ?",
+    "#x",
+    "a # b",
+    "!ls",
+    "%time x",
+    "x = 1",
+    "(",
+    '"""',
+    "日本 😀",
+    "a  b\tc",
+    "\\n",
+    "?",
+    "C:\\",
+]
+AROUND = {
+    "alone": "%codex ask {}",
+    "indented": "if True:\n    %codex ask {}",
+    "behind code": "y = 2\n%codex ask {}",
+    "before code": "%codex ask {}\n\ny = 2",
+    "timed": "%%time\n%codex ask {}",
+    "captured": "%%capture out\n%codex ask {}",
+    "spaced": "%codex  ask   {}   ",
+}
+
+
+PLACED = [
+    (text, place)
+    for text in LITERAL
+    for place in AROUND
+    if not (place == "before code" and text.endswith("\\"))  # it goes on: see below
+]
+
+
+@pytest.mark.parametrize(("text", "place"), PLACED)
+def test_the_text_of_a_line_is_literal(
+    text: str, place: str, shell: InteractiveShell, script: Script, reply: Reply
+) -> None:
+    backend = script(reply("Because."))
+    result = shell.run_cell(AROUND[place].format(text))
+    assert prompts(backend) == [text]
+    # When all is done these two read their cell once more, as Python, and stumble over brackets.
+    assert result.success or place in ("timed", "captured")
+
+
+def test_a_line_goes_on_behind_a_backslash(
+    shell: InteractiveShell, script: Script, reply: Reply
+) -> None:
+    backend = script(reply("Because."))
+    shell.run_cell("%codex ask one \\\n  two\ny = 2")
+    assert prompts(backend) == ["one \\\n  two"]
+    assert shell.user_ns["y"] == 2
+
+
+NOT_OURS = {
+    "a string": ('s = """\n%codex ask why?\n"""', "s", "\n%codex ask why?\n"),
+    "a comment": ("s = 1 # %codex ask why?", "s", 1),
+    "an expression": ("codex, ask = 7, 4\ns = 10 %codex", "s", 3),
+}
+
+
+@pytest.mark.parametrize("name", NOT_OURS)
+def test_what_only_looks_like_a_line_of_ours_is_python(
+    name: str, shell: InteractiveShell, script: Script
+) -> None:
+    code, variable, value = NOT_OURS[name]
+    backend = script()
+    shell.run_cell(code)
+    assert shell.user_ns[variable] == value
+    assert prompts(backend) == []
+
+
+BODIES = ["%codex ask why?", "%%codex\n%codex status", "!ls\n?x\n{a}", "why?", "x = '''", "\\"]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_nothing_in_a_prompt_is_looked_at(
+    body: str, shell: InteractiveShell, script: Script, reply: Reply
+) -> None:
+    backend = script(reply("Because."))
+    shell.run_cell(f"%%codex\n{body}")
+    assert prompts(backend) == [body]
+
+
+# --- help ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", ["%%codex -h", "%%codex -q --help\nx"])
+def test_a_cell_can_ask_for_its_options(
+    asked: str, shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    backend = script()
+    shell.run_cell(asked)
+    assert capsys.readouterr().out == magics.CELL_HELP + "\n"
+    assert prompts(backend) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("%codex?", [line.split(":")[0] for line in magics.SUBCOMMANDS.values()]),
+        ("?%codex", [line.split(":")[0] for line in magics.SUBCOMMANDS.values()]),
+        ("%%codex?", cell.usage().splitlines()),
+    ],
+)
+def test_a_question_mark_shows_the_help(
+    typed: str,
+    shown: list[str],
+    shell: InteractiveShell,
+    script: Script,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script()
+    paged: list[str] = []
+    shell.set_hook("show_in_pager", lambda _self, data, **_: paged.append(str(data)))
+    shell.run_cell(typed)
+    assert len(paged) == 1
+    assert [line for line in shown if line not in paged[0]] == []
+
+
+@pytest.mark.parametrize("typed", ["%codex", "%codex help", "%codex -h"])
+def test_the_line_magic_alone_lists_its_subcommands(
+    typed: str, shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    script()
+    shell.run_cell(typed)
+    shown = capsys.readouterr().out
+    assert [text for text in magics.SUBCOMMANDS.values() if text not in shown] == []
+
+
+@pytest.mark.parametrize("typed", ["%%codex", "%%codex -q"])
+def test_a_cell_that_is_being_typed_is_not_complete_yet(
+    typed: str, shell: InteractiveShell, script: Script
+) -> None:
+    script()
+    assert shell.check_complete(typed)[0] == "incomplete"
+
+
+# --- errors ----------------------------------------------------------------------------------
+
+ONE_LINE = {
+    "%codex stauts": "CellError: there is no subcommand 'stauts'. Did you mean %codex status?",
+    "%codex zzz": "CellError: there is no subcommand 'zzz'. Type %codex for those there are",
+    "%codex\task\t": "CellError: the prompt is empty. Write it below the line: %%codex, "
+    "then your words",
+    "%%codex\n": "CellError: the prompt is empty. Write it below the line: %%codex, "
+    "then your words",
+    "%%codex --quite\ngo": "CellError: there is no option --quite. Did you mean --quiet?",
+    "%%codex -s maybe\ngo": "CellError: --sandbox is 'maybe': it must be one of read-only, "
+    "workspace-write, full-access, external. Type %%codex? for the options",
+    "%codex replay nothing-of-this-name": None,
+}
+
+
+@pytest.mark.parametrize("typed", ONE_LINE)
+def test_an_error_is_one_line(
+    typed: str, shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    backend = script()
+    result = shell.run_cell(typed)
+    shown = capsys.readouterr()
+    assert isinstance(result.error_in_exec, CellError)
+    assert (len(shown.out.splitlines()), shown.err) == (1, "")
+    assert ONE_LINE[typed] in (None, shown.out.rstrip("\n"))
+    assert prompts(backend) == []
+
+
+def test_a_wrong_default_names_its_trait(
+    shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    script()
+    shell.run_line_magic("config", "CodexMagics.approval = 'x'")
+    shell.run_cell("%%codex\ngo")
+    assert capsys.readouterr().out == (
+        "CellError: CodexMagics.approval is 'x': it must be one of untrusted, on-request, never\n"
+    )
+
+
+def test_a_folder_that_is_gone_is_one_line(
+    shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    script()
+    gone = Path.cwd() / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    shell.run_cell("%%codex\ngo")
+    os.chdir(gone.parent)
+    assert capsys.readouterr().out == (
+        "CellError: the kernel's folder is gone. Type %cd and one that is there\n"
+    )
+
+
+def test_a_failed_turn_is_shown_and_ends_in_one_line(
+    shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    error = ev.TurnError(message="the stream\nbroke off.", kind="unauthorized")
+    script([ev.ItemDelta("m", "text", "Half an"), ev.TurnCompleted("failed", error)])
+    result = shell.run_cell("%%codex\ngo")
+    *shown, last = capsys.readouterr().out.splitlines()
+    assert isinstance(result.error_in_exec, BackendError)
+    assert shown == [
+        "unknown item: Half an",
+        "",
+        "The turn failed: the stream",
+        "broke off.",
+        "[a-model · thread main]",
+    ]
+    assert last.startswith("BackendError: the turn failed: the stream broke off. ")
+
+
+def test_an_interrupted_turn_is_kept_and_stays_an_interrupt(
+    shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    backend = script([ev.ItemDelta("m", "text", "Half an"), KeyboardInterrupt()])
+    result = shell.run_cell("%%codex\ngo")
+    shown = capsys.readouterr().out.splitlines()
+    assert isinstance(result.error_in_exec, TurnInterrupted)
+    assert isinstance(result.error_in_exec, KeyboardInterrupt)
+    assert backend.interrupts == 1
+    assert [line for line in shown if line] == [
+        "unknown item: Half an",
+        "The turn was interrupted",
+        "[a-model · thread main]",
+        "TurnInterrupted: the turn was stopped; what had arrived is kept",
+    ]
+
+
+def test_after_a_bad_turn_the_next_one_is_fine(
+    shell: InteractiveShell, script: Script, reply: Reply, capsys: Capture
+) -> None:
+    backend = script([ev.TurnCompleted("failed")], [KeyboardInterrupt()], reply("Fine."))
+    outcomes = [shell.run_cell("%%codex -q\ngo").success for _ in range(3)]
+    assert outcomes == [False, False, True]
+    assert capsys.readouterr().out.endswith("Fine.\n")
+    assert len(backend.asked) == 3
+
+
+def test_a_turn_within_a_turn_is_refused(
+    shell: InteractiveShell, script: Script, reply: Reply
+) -> None:
+    backend = script(reply("One."))
+    first = backend.start_turn
+    inner: list[Any] = []
+
+    def start_turn(*asked: Any) -> None:
+        inner.append(shell.run_cell("%codex ask again"))
+        first(*asked)
+
+    backend.start_turn = start_turn
+    assert shell.run_cell("%%codex\ngo").success
+    assert str(inner[0].error_in_exec) == (
+        "a turn is running already. Wait for it, or interrupt the kernel"
+    )
+    assert prompts(backend) == ["go"]
+
+
+# --- subcommands -----------------------------------------------------------------------------
+
+
+def test_status_says_what_the_next_turn_would_run_on(
+    shell: InteractiveShell, script: Script, reply: Reply, capsys: Capture
+) -> None:
+    script(reply("One."))
+    shell.run_line_magic("config", "CodexMagics.sandbox = 'read-only'")
+    shell.run_cell("%%codex -q -t side\ngo")
+    capsys.readouterr()
+    shell.run_cell("%codex status")
+    shown = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
+    assert shown.pop("sandbox").startswith("  read-only; enforced here: ")
+    assert shown == {
+        "backend": "  scripted, Codex 0.163.0",
+        "account": "  chatgpt ada@example.org",
+        "model": "    the one Codex chooses",
+        "approval": " on-request",
+        "threads": "  side",
+        "last": "     completed, a-model",
+    }
+
+
+@pytest.mark.parametrize(
+    ("account", "said"),
+    [
+        (Account("apikey"), "apikey"),
+        (Account(), "nobody is signed in"),
+        (Account(needed=False), "none needed"),
+    ],
+)
+def test_status_and_doctor_say_who_is_signed_in(
+    account: Account, said: str, shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    script().account = lambda: account
+    shell.run_cell("%codex status")
+    assert f"account:  {said}\n" in capsys.readouterr().out
+    shell.run_cell("%codex doctor")
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line[4:12] == "account:"]
+    assert (
+        line
+        == {
+            "apikey": "ok  account: apikey",
+            "none needed": "ok  account: not needed",
+            "nobody is signed in": "NOT account: nobody is signed in. "
+            "Type `codex-magic login` in a terminal, or set OPENAI_API_KEY",
+        }[said]
+    )
+
+
+def test_threads_lists_the_kernels_own_and_the_stored_ones(
+    shell: InteractiveShell, script: Script, reply: Reply, capsys: Capture
+) -> None:
+    backend = script(reply("One."))
+    backend.stored = [
+        StoredThread("id-of-main", "go", "/", "codex_magic", 0.0, ours=True),
+        StoredThread("0199-ab", "count the penguins", "/", "cli", 0.0, ours=False),
+    ]
+    shell.run_cell("%%codex -q\ngo")
+    capsys.readouterr()
+    shell.run_cell("%codex threads")
+    mine, stored, hint = capsys.readouterr().out.splitlines()
+    assert mine == "* main         id-of-main"
+    assert stored.endswith(" 0199-ab count the penguins (cli)")
+    assert hint == "Take one up with: %%codex --resume ID"
+
+
+def test_doctor_prints_a_line_for_each_thing(
+    shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    script()
+    assert shell.run_cell("%codex doctor").success
+    checks = capsys.readouterr().out.splitlines()
+    names = [line[4:].split(":")[0] for line in checks]
+    assert names[:3] == ["Python", "packages", "sandbox"]
+    assert names[-1] == "proxy and certificates"
+    assert {line[:4] for line in checks} <= {"ok  ", "NOT "}
+
+
+def test_replay_names_its_lessons(shell: InteractiveShell, script: Script, capsys: Capture) -> None:
+    script()
+    shell.run_cell("%codex replay")
+    shell.run_cell("%codex replay off")
+    assert capsys.readouterr().out == "Lessons: first-turn\nTurns call a model again.\n"
+
+
+# --- completion ------------------------------------------------------------------------------
+
+MODES = ["external", "full-access", "read-only", "workspace-write"]
+OFFERED: dict[str, list[str]] = {
+    "%%codex --sa": ["--sandbox"],
+    "%%codex --sandbox wo": ["workspace-write"],
+    "%%codex --sandbox ": MODES,
+    "\n%%codex -s full": ["full-access"],
+    "%%codex -t ": ["main"],
+    "%codex st": ["status"],
+    "%codex replay fi": ["first-turn"],
+    "x = 1\n%codex th": ["threads"],
+    "%%time\n%codex do": ["doctor"],
+}
+
+
+def completed(shell: InteractiveShell, typed: str) -> list[str]:
+    assert shell.Completer is not None
+    with provisionalcompleter():
+        found = list(shell.Completer.completions(typed, len(typed)))
+    return sorted(typed[: c.start] + c.text for c in found)
+
+
+@pytest.mark.parametrize("typed", OFFERED)
+def test_tab_offers_what_may_stand_there(
+    typed: str, shell: InteractiveShell, script: Script
+) -> None:
+    script()
+    before = typed[: max(typed.rfind(" "), typed.rfind("\n")) + 1]
+    assert completed(shell, typed) == [before + word for word in OFFERED[typed]]
+
+
+@pytest.mark.parametrize("text", ["%%codex --sandbox wo", "%codex st", "--sa", "-s wo"])
+def test_tab_offers_no_option_within_a_prompt(
+    text: str, shell: InteractiveShell, script: Script
+) -> None:
+    script()
+    offered = " ".join(completed(shell, f"%%codex\n{text}"))
+    assert [word for word in (*MODES, "--sandbox", "status") if word in offered] == []
+
+
+def test_tab_works_as_ever_on_other_lines(shell: InteractiveShell, script: Script) -> None:
+    script()
+    shell.user_ns["penguins"] = 1
+    assert completed(shell, "pengu") == ["penguins"]
+    assert "%%codex" in completed(shell, "%%cod")

@@ -1,0 +1,677 @@
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from codex_magic import events as ev
+from codex_magic import items as it
+from codex_magic.mask import MASK
+from codex_magic.render import MIME, live, markdown, plain, saved, words
+from codex_magic.turn import Turn, advance, from_json
+
+RECEIPT = it.Receipt(level="full", mode="workspace-write", duration_s=0.012)
+T = it.Text
+
+
+def command(argv: tuple[str, ...] | str = ("ls",), **known: Any) -> it.CommandExecution:
+    ran: dict[str, Any] = {
+        "id": "c",
+        "status": "completed",
+        "outcome": "exit",
+        "exit_code": 0,
+        "receipt": RECEIPT,
+    }
+    return it.CommandExecution(command=argv, **{**ran, **known})
+
+
+def said(text: str) -> it.AgentMessage:
+    return it.AgentMessage(id="m", status="completed", text=T(text), phase="final_answer")
+
+
+def over(*items: it.Item, **known: Any) -> Turn:
+    return Turn(**{"status": "completed", "items": items, **known})
+
+
+RICH = over(
+    it.UserMessage(id="u", status="completed", text=T("how many?")),
+    it.Reasoning(id="r", status="completed", summary=T("**Count** them.")),
+    it.Plan(
+        id="plan",
+        status="completed",
+        steps=(
+            it.PlanStep(text="look", status="completed"),
+            it.PlanStep(text="count", status="in_progress"),
+            it.PlanStep(text="tell"),
+        ),
+        text=T("In this order."),
+    ),
+    command(("wc", "-l", "a b.csv"), output=T("345 a b.csv\n"), reason="to count"),
+    command("grep x $HOME | sort", exit_code=1, status="failed", output=T("")),
+    command(
+        ("curl", "x.org"),
+        status="declined",
+        outcome=None,
+        exit_code=None,
+        receipt=None,
+        message="the person said no",
+        asked=("use the network",),
+        decision="decline by person",
+    ),
+    command(
+        ("sleep", "99"),
+        status="failed",
+        outcome="timeout",
+        exit_code=None,
+        message="it took more than 2 s",
+        output=T("zzz\n"),
+    ),
+    command(
+        ("true",),
+        status="failed",
+        outcome="refused",
+        exit_code=None,
+        receipt=None,
+        message="this machine has no sandbox",
+    ),
+    command(("cat",), status="interrupted", outcome="killed", exit_code=None),
+    command(("id",), receipt=it.Receipt(level="none", mode="full-access", duration_s=61.0)),
+    it.FileChange(
+        id="f",
+        status="completed",
+        changes=(it.Change(path="a.py", kind="update", diff="-old\n+new"),),
+    ),
+    it.ToolCall(id="t", status="failed", tool="paint", arguments='{"a":1}', output=T("no")),
+    it.WebSearch(id="w", status="completed", query="penguins"),
+    it.UnknownItem(id="n", status="completed", kind="hologram", text=T("shimmer")),
+    said("**344** penguins."),
+    notices=(ev.Notice("resumed from `x`"), ev.Notice("cut", "warning")),
+    usage=ev.Usage(input_tokens=12345, output_tokens=67),
+    model="a-model",
+    tape="first-turn",
+    started_at=10.0,
+    completed_at=13.25,
+)
+
+PLAIN = """\
+[x] look
+[>] count
+[ ] tell
+In this order.
+
+$ wc -l 'a b.csv'  -> exit 0 · 12 ms · sandbox full
+
+$ grep x $HOME | sort  -> exit 1 · 12 ms · sandbox full
+
+$ curl x.org  -> declined: the person said no
+
+$ sleep 99  -> timeout: it took more than 2 s · 12 ms
+
+$ true  -> refused: this machine has no sandbox
+
+$ cat  -> interrupted · 12 ms
+
+$ id  -> exit 0 · 1 min 1 s · no sandbox
+
+update a.py
+
+tool paint: failed
+
+web search: penguins
+
+hologram: shimmer
+
+**344** penguins.
+
+note: resumed from `x`
+note: cut
+[a-model · 12,345 tokens in, 67 out · 3.2 s · thread main · played from tape first-turn: no \
+model was called]"""
+
+WATCHED = """\
+(thinking) **Count** them.
+
+- look
+- count
+- tell
+In this order.
+
+$ wc -l 'a b.csv'
+345 a b.csv
+-> exit 0 · 12 ms · sandbox full
+
+$ grep x $HOME | sort
+-> exit 1 · 12 ms · sandbox full
+
+$ curl x.org
+-> declined: the person said no
+
+$ sleep 99
+zzz
+-> timeout: it took more than 2 s · 12 ms
+
+$ true
+-> refused: this machine has no sandbox
+
+$ cat
+-> interrupted · 12 ms
+
+$ id
+-> exit 0 · 1 min 1 s · no sandbox
+
+update a.py
+
+tool paint: failed
+
+web search: penguins
+
+hologram: shimmer
+
+**344** penguins."""
+
+MARKDOWN = """\
+<D>Thought</S><I>
+
+**Count** them.
+
+</E>
+
+- [x] look
+- [ ] count
+- [ ] tell
+
+In this order.
+
+<D>✓ <code>wc -l &#x27;a b.csv&#x27;</code> · exit 0 · 12 ms · sandbox full</S><I>
+
+<small>to count</small>
+
+```text
+345 a b.csv
+```
+
+</E>
+
+<small>✗ <code>grep x &#36;HOME &#124; sort</code> · exit 1 · 12 ms · sandbox full</small>
+
+<D>✗ <code>curl x.org</code> · declined: the person said no</S><I>
+
+<small>asked to use the network: decline by person</small>
+
+</E>
+
+<D>✗ <code>sleep 99</code> · timeout: it took more than 2 s · 12 ms</S><I>
+
+```text
+zzz
+```
+
+</E>
+
+<small>✗ <code>true</code> · refused: this machine has no sandbox</small>
+
+<small>✗ <code>cat</code> · interrupted · 12 ms</small>
+
+<small>✓ <code>id</code> · exit 0 · 1 min 1 s · no sandbox</small>
+
+<D><code>update a.py</code></S><I>
+
+```diff
+-old
++new
+```
+
+</E>
+
+<D><code>paint</code> · failed</S><I>
+
+```text
+{"a":1}
+no
+```
+
+</E>
+
+<small>searched the web for penguins</small>
+
+<D>hologram</S><I>
+
+```text
+shimmer
+```
+
+</E>
+
+**344** penguins.
+
+<small>resumed from &#96;x&#96;</small>
+
+<small>cut</small>
+
+<small>a-model · 12,345 tokens in, 67 out · 3.2 s · thread main · played from tape first-turn: no \
+model was called</small>"""
+TAGS = {
+    "<D>": '<details style="margin: 0.4em 0 0.8em"><summary><small>',
+    "</S>": "</small></summary>",
+    "<I>": (
+        '\n\n<div style="margin: 0.3em 0 0 0.4em; padding-left: 1em; border-left: 3px solid #8885">'
+    ),
+    "</E>": "</div>\n\n</details>",
+}
+
+
+def spelt(short: str) -> str:
+    for tag, whole in TAGS.items():
+        short = short.replace(tag, whole)
+    return short
+
+
+def test_a_rich_turn_as_plain_text() -> None:
+    assert plain.text(RICH) == PLAIN
+
+
+def test_a_rich_turn_as_somebody_watches_it() -> None:
+    assert plain.body(RICH, live=True) == WATCHED
+
+
+def test_a_rich_turn_as_markdown() -> None:
+    assert markdown.text(RICH) == spelt(MARKDOWN)
+
+
+def test_a_quiet_turn_is_its_answer() -> None:
+    assert (plain.text(RICH, quiet=True), markdown.text(RICH, quiet=True)) == (
+        "**344** penguins.",
+        "**344** penguins.",
+    )
+
+
+FAILED = over(
+    said("Half an"),
+    status="failed",
+    error=ev.TurnError(message="the stream\nbroke *off*"),
+    model="m",
+)
+STOPPED = over(command(status="in_progress", outcome=None, exit_code=None), model="m")
+STOPPED = advance(
+    msgspec.structs.replace(STOPPED, status="in_progress"), ev.TurnCompleted("interrupted")
+)
+ENDS = {
+    "failed": (
+        FAILED,
+        False,
+        "Half an\n\nThe turn failed: the stream\nbroke *off*\n[m · thread main]",
+        (
+            "Half an\n\n**The turn failed: the stream broke &#42;off&#42;**\n\n"
+            "<small>m · thread main</small>"
+        ),
+    ),
+    "failed, quiet": (
+        FAILED,
+        True,
+        "Half an\n\nThe turn failed: the stream\nbroke *off*",
+        "Half an\n\n**The turn failed: the stream broke &#42;off&#42;**",
+    ),
+    "failed without a word": (
+        over(status="failed", backend="b"),
+        False,
+        "The turn failed: for an unknown reason\n[b · thread main]",
+        "**The turn failed: for an unknown reason**\n\n<small>b · thread main</small>",
+    ),
+    "interrupted": (
+        STOPPED,
+        False,
+        "$ ls  -> interrupted · 12 ms\n\nThe turn was interrupted\n[m · thread main]",
+        (
+            "<small>✗ <code>ls</code> · interrupted · 12 ms</small>\n\n**The turn was interrupted**\n\n"
+            "<small>m · thread main</small>"
+        ),
+    ),
+    "nothing but a thread": (
+        over(thread_name="side"),
+        False,
+        "[thread side]",
+        "<small>thread side</small>",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_how_a_turn_ended(name: str) -> None:
+    turn, quiet, as_plain, as_markdown = ENDS[name]
+    if name == "interrupted":
+        killed = it.CommandExecution(id="c", command=("ls",), status="interrupted", receipt=RECEIPT)
+        assert turn.items == (killed,)
+        as_plain = as_plain.replace(" · 12 ms", "")
+        as_markdown = as_markdown.replace(" · 12 ms", "")
+    assert plain.text(turn, quiet=quiet) == as_plain
+    assert markdown.text(turn, quiet=quiet) == as_markdown
+
+
+RUNNING: dict[str, tuple[Turn, str]] = {
+    "nothing yet": (Turn(), "<small>thinking …</small>"),
+    "thoughts": (
+        Turn(items=(it.Reasoning(id="r", summary=T("Hm")),)),
+        (
+            '<details open style="margin: 0.4em 0 0.8em"><summary><small>Thinking</S>'
+            "<I>\n\nHm\n\n</E>"
+        ),
+    ),
+    "a command": (
+        Turn(items=(it.CommandExecution(id="c", command=("ls",), output=T("a\n")),)),
+        (
+            '<details open style="margin: 0.4em 0 0.8em"><summary><small>▸ <code>ls</code> · running'
+            "</S><I>\n\n```text\na\n```\n\n</E>"
+        ),
+    ),
+    "an answer": (Turn(items=(it.AgentMessage(id="m", text=T("Let ")),)), "Let "),
+}
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_a_running_turn_is_open_where_it_runs(name: str) -> None:
+    turn, expected = RUNNING[name]
+    assert live(turn)["text/markdown"] == spelt(expected)
+
+
+# --- a terminal's text only grows ------------------------------------------------------------
+
+
+def test_what_somebody_watches_only_grows(typical: list[ev.Event]) -> None:
+    turn, seen = Turn(), [""]
+    for event in typical:
+        turn = advance(turn, event)
+        if not isinstance(event, ev.ToolCallRequested):  # its item follows at once
+            seen.append(plain.body(turn, live=True))
+    assert [(a, b) for a, b in pairwise(seen) if not b.startswith(a)] == []
+
+
+# --- whatever a command says is shown, never rendered ----------------------------------------
+
+PARSER = MarkdownIt("commonmark").enable("table").enable("strikethrough")
+hostile = st.lists(
+    st.sampled_from(
+        ["```", "````", "~~~", "> ", "</details>", "<b>", "\n", "\n\n", "\t", "    ", "x", "$$"]
+    )
+    | st.sampled_from(
+        ["\r", "\x1b[31m", "\u202e", "# h", "- a", "<!--", "|", "`", "\\", "\x00", "</summary>"]
+    )
+    | st.text(max_size=3),
+    max_size=12,
+).map("".join)
+
+
+def blocks(source: str) -> list[tuple[str, str]]:
+    return [(token.type, token.content) for token in PARSER.parse(source) if token.content]
+
+
+@given(hostile)
+def test_no_output_ends_its_own_fence(output: str) -> None:
+    shown = words.clean(output).rstrip("\n")
+    fence = [("fence", f"{shown}\n")] if shown.strip() else []
+    summary = "✓ <code>ls</code> · exit 0 · 12 ms · sandbox full"
+    start, end = ("<D>", "</S>") if fence else ("<small>", "</small>")
+    found = blocks(markdown.text(over(command(output=T(output)), said("Done."))))
+    assert found == [
+        ("html_block", spelt(f"{start}{summary}{end}") + "\n")
+        if fence
+        else ("inline", f"{start}{summary}{end}"),
+        *([("html_block", spelt("<I>").strip() + "\n")] if fence else []),
+        *fence,
+        *([("html_block", "</div>\n"), ("html_block", "</details>\n")] if fence else []),
+        ("inline", "Done."),
+        ("inline", "<small>thread main</small>"),
+    ]
+
+
+@given(hostile)
+def test_nothing_in_a_command_is_more_than_text_of_its_summary(text: str) -> None:
+    source = markdown.text(over(command(("echo", text)), said("Done.")))
+    kinds = {kind for kind, _ in blocks(source)}
+    assert kinds <= {"html_block", "inline", "fence"}
+    head = source.split("</summary>")[0].split("</code>")[0]
+    assert "\n" not in head
+    assert set(head.split("<code>")[1]).isdisjoint("<>$`*_[\\|~\"'\x1b\u202e")
+    assert source.count("<details") == source.count("</details>") <= 1 or "details" in text
+
+
+SUMMARIES = {
+    "<b>&amp;</b>": "&lt;b&gt;&amp;amp;&lt;/b&gt;",
+    "echo $HOME `x` | *y* _z_ [a](b) ~c~ \\d": (
+        "echo &#36;HOME &#96;x&#96; &#124; &#42;y&#42; &#95;z&#95; &#91;a](b) &#126;c&#126; &#92;d"
+    ),
+    "a\nb\tc": "a b c",
+    "\x1b[31mred\x1b[0m \x1b]0;title\x07x": "red x",
+    "\x1b": "&#92;x1b",
+    "a\u202eb\u200bc": "a&#92;u202eb&#92;u200bc",
+    "x" * 200: "x" * 88 + " …",
+}
+
+
+@pytest.mark.parametrize("text", SUMMARIES, ids=ascii)
+def test_a_commands_text_is_escaped_in_its_summary(text: str) -> None:
+    shown = markdown.text(over(command(text)))
+    assert shown.split("<code>")[1].split("</code>")[0] == SUMMARIES[text]
+
+
+def test_a_command_that_does_not_fit_its_summary_is_shown_whole_below() -> None:
+    script = "for i in 1 2\ndo echo ```$i\ndone"
+    assert ("fence", script + "\n") in blocks(markdown.text(over(command(script))))
+
+
+def test_a_diff_and_a_tools_answer_are_cleaned_too() -> None:
+    turn = over(
+        it.FileChange(id="f", changes=(it.Change(path="a\u202e", kind="add", diff="+\u202ex"),)),
+        it.ToolCall(id="t", tool="<x>", output=T("\x1b[2Jy")),
+        it.UnknownItem(id="n", kind="k", text=T("\u2066z")),
+    )
+    shown = markdown.text(turn) + plain.text(turn)
+    assert "<x>" not in markdown.text(turn)
+    assert set(shown).isdisjoint("\u202e\x1b\u2066")
+
+
+OPEN = [
+    "```",
+    "```py\nx = 1",
+    "~~~ md\n```\nx\n```",
+    "````md\n```py\n```",
+    "```\n``` x",
+    "a\n  ```",
+]
+IN_OTHERS = ["- ```py\n  x", "1. a\n   ```\n   x", "> ```\n> x", "- a\n  - b\n    ```", "- ```\nx"]
+SOUND = [
+    "",
+    "x",
+    "```\nx\n```",
+    "``` a`b",
+    "    ```",
+    "`` ` ``",
+    "```md\n```py\n```",
+    "~~~\n```\n~~~",
+]
+
+
+@pytest.mark.parametrize("answer", OPEN + IN_OTHERS + SOUND, ids=ascii)
+def test_an_answer_does_not_swallow_what_follows(answer: str) -> None:
+    assert blocks(markdown.text(over(said(answer))))[-1] == ("inline", "<small>thread main</small>")
+
+
+@pytest.mark.parametrize("answer", SOUND, ids=ascii)
+def test_a_sound_answer_is_not_changed(answer: str) -> None:
+    assert markdown.closed(answer) == answer
+
+
+@given(
+    st.lists(
+        st.sampled_from(["```", "```py", "````", "~~~", "~~~ x", "  ```", "    ```", "``` a`b"])
+        | st.sampled_from(["", "text", "  code", "   ~~~~", "```  "])
+    )
+)
+def test_no_fence_of_an_answer_swallows_what_follows(lines: list[str]) -> None:
+    answer = "\n".join(lines)
+    assert blocks(markdown.text(over(said(answer))))[-1] == ("inline", "<small>thread main</small>")
+
+
+# --- terminal output as text -----------------------------------------------------------------
+
+CLEANED = {
+    "a\r\nb\r\n": "a\nb\n",
+    "a\r\r\nb": "a\nb",
+    "10 %\r50 %\r100 %": "100 %",
+    "10 %\r50 %\r": "50 %",
+    "x\n10 %\r20 %\ny": "x\n20 %\ny",
+    "\x1b[1;32mok\x1b[0m": "ok",
+    "\x1b]8;;http://x\x1b\\link\x1b]8;;\x07": "link",
+    "a\tb": "a\tb",
+    "bell\x07": "bell\\x07",
+    "a\u202eb": "a\\u202eb",
+    "grün ✔\ufe0f 日本": "grün ✔\ufe0f 日本",
+    "\ud800": "\\ud800",
+}
+
+
+@pytest.mark.parametrize("text", CLEANED, ids=ascii)
+def test_output_is_shown_as_a_terminal_would_leave_it(text: str) -> None:
+    assert words.clean(text) == CLEANED[text]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[2Jb\x07", "a\\x1b[2Jb\\x07"),
+        ("क्\u200dष 👩\u200d💻", "क्\u200dष 👩\u200d💻"),
+        ("a\r\nb", "a\nb"),
+    ],
+)
+def test_a_terminal_obeys_nothing_that_somebody_wrote(text: str, shown: str) -> None:
+    turn = over(said(text))
+    assert plain.body(turn) == plain.body(turn, live=True) == shown
+
+
+DURATIONS = {
+    0.0: "0 ms",
+    0.0126: "13 ms",
+    0.9994: "999 ms",
+    0.9996: "1.0 s",
+    2.54: "2.5 s",
+    59.94: "59.9 s",
+    59.96: "1 min 0 s",
+    119.7: "2 min 0 s",
+    3600.0: "60 min 0 s",
+}
+
+
+@pytest.mark.parametrize("seconds", DURATIONS)
+def test_a_time_is_said_as_people_say_it(seconds: float) -> None:
+    assert words.duration(seconds) == DURATIONS[seconds]
+
+
+COMMANDS: dict[str | tuple[str, ...], str] = {
+    "ls | wc": "ls | wc",
+    ("ls", "-l"): "ls -l",
+    ("python", "-c", "print('a b')"): "python -c \"print('a b')\"",
+    ("echo", "$HOME"): "echo '$HOME'",
+    ("echo", "it's $5"): "echo 'it'\"'\"'s $5'",
+    ("echo", ""): "echo ''",
+    (): "",
+}
+
+
+@pytest.mark.parametrize("argv", COMMANDS)
+def test_a_command_is_shown_as_one_would_type_it(argv: str | tuple[str, ...]) -> None:
+    assert words.command(command(argv)) == COMMANDS[argv]
+
+
+@given(st.text(), st.integers(100, 1000))
+def test_what_is_shortened_fits_and_keeps_its_ends(text: str, limit: int) -> None:
+    text = text * 40
+    short = words.shortened(text, limit)
+    assert short == text or len(short.encode()) <= limit
+    head, _, tail = short.partition("\n[")
+    assert text.startswith(head)
+    assert text.endswith(tail.partition("left out]\n")[2])
+
+
+# --- what a notebook keeps -------------------------------------------------------------------
+
+
+def test_exactly_three_forms_are_kept() -> None:
+    bundle = saved(RICH)
+    assert set(bundle) == {"text/markdown", "text/plain", "application/vnd.codex.turn+json"}
+    assert bundle["text/plain"] == PLAIN
+    assert bundle["text/markdown"] == spelt(MARKDOWN)
+    assert from_json(json.loads(json.dumps(bundle[MIME]))) == RICH
+
+
+def test_what_is_shown_while_it_runs_has_no_json() -> None:
+    assert set(live(RICH)) == {"text/markdown", "text/plain"}
+
+
+def test_of_each_output_8_kb_are_kept() -> None:
+    flood = T("é" * 100_000)
+    turn = over(
+        command(output=flood, draft=flood),
+        it.ToolCall(id="t", tool="x", output=flood),
+        said("Done."),
+    )
+    ran, called, _ = from_json(saved(turn)[MIME]).items
+    assert isinstance(ran, it.CommandExecution)
+    assert isinstance(called, it.ToolCall)
+    sizes = [len(str(text).encode()) for text in (ran.output, ran.draft, called.output)]
+    assert [8000 < size <= 8192 for size in sizes] == [True] * 3
+    assert len(json.dumps(saved(turn), ensure_ascii=False).encode()) < 6 * 8192
+
+
+@pytest.mark.parametrize("size", [0, 1_000, 100_000])
+def test_a_saved_answer_takes_little_more_than_its_three_forms(size: int) -> None:
+    text = "An answer of ordinary words, with a `name` and a line.\n" * (size // 56)
+    stored = json.dumps(saved(over(said(text), model="m")), ensure_ascii=False).encode()
+    assert len(stored) <= 3.3 * len(text.encode()) + 2048
+
+
+KNOWN = "hidden_treasure$1"
+TREASURES = [KNOWN, "sk-" + "proj_Abc_" + "0123456789" * 2, "AKIA" + "ABCDEFGH12345678"]
+
+
+@pytest.mark.parametrize("treasure", TREASURES, ids=lambda treasure: treasure[:4])
+@pytest.mark.parametrize("form", ["saved", "live"])
+def test_a_secret_is_masked_in_every_form(treasure: str, form: str) -> None:
+    """Also where a form escapes it, quotes it, or cuts it in the middle."""
+    text = f"it is {treasure}."
+    turn = over(
+        it.UserMessage(id="u", text=T(text)),
+        it.Reasoning(id="r", summary=T(text), content=T(text)),
+        command(("echo", treasure, "x'y"), output=T(text), reason=text, message=text),
+        command(
+            "x" * 80 + " " + treasure, output=T("x" * 4050 + " " + treasure + " " + "y" * 9000)
+        ),
+        it.FileChange(id="f", changes=(it.Change(path=treasure, kind="add", diff=f"+{text}"),)),
+        it.ToolCall(id="t", tool="x", arguments=json.dumps({"a": text}), output=T(text)),
+        it.Plan(id="p", steps=(it.PlanStep(text=text),), text=T(text)),
+        it.UnknownItem(id="n", data={treasure: [text]}, text=T(text)),
+        it.AgentMessage(id="m", text=T(text), draft=T(text)),
+        prompt=text,
+        notices=(ev.Notice(text),),
+        error=ev.TurnError(message=text),
+        newer={"x": text},
+    )
+    secrets = frozenset({KNOWN})
+    forms = saved(turn, secrets=secrets) if form == "saved" else live(turn, secrets=secrets)
+    for kind, shown in forms.items():
+        stored = shown if isinstance(shown, str) else json.dumps(shown)
+        found = stored.replace("&#95;", "_").replace("&#36;", "$").replace("&#42;", "*")
+        assert treasure[:12] not in found, kind
+        assert MASK in found or kind == "text/plain"
+
+
+def test_a_secret_spelt_like_a_word_of_ours_leaves_the_turn_readable() -> None:
+    secrets = frozenset({"completed", "agent_message", "command_execution", "first-turn"})
+    stored = saved(RICH, secrets=secrets)[MIME]
+    read = from_json(stored)
+    assert [item.status for item in read.items] == [item.status for item in RICH.items]
+    assert read.tape == MASK
