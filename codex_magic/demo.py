@@ -105,7 +105,7 @@ def run(lesson: Path, work: Path, *, out: TextIO) -> Result:
     client.on_cell_execute = _announce(client)
     trouble = ""
     try:
-        client.execute()
+        client.execute(cleanup_kc=True)  # the manager is ours: else its kernel would live on
     except CellExecutionError as error:
         trouble = f"a cell failed: {error.ename}: {error.evalue}"
     path = work / lesson.name

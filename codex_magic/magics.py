@@ -7,7 +7,6 @@ how it looks and what may run is decided below.
 from __future__ import annotations
 
 import atexit
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -104,6 +103,8 @@ class CodexMagics(Magics):
             print(LINE_HELP)
             return
         if word not in SUBCOMMANDS:
+            import difflib  # noqa: PLC0415 - only a mistyped word needs it
+
             near = difflib.get_close_matches(word, SUBCOMMANDS, n=1)
             hint = f"Did you mean %codex {near[0]}?" if near else "Type %codex for those there are"
             raise CellError(f"there is no subcommand {word!r}", hint=hint)

@@ -271,6 +271,7 @@ class _Running:
         self._approver = approver
         self._tools = tools
         self._open: dict[str, _OpenCall] = {}
+        self._begun = False
         self.mailbox: Mailbox = queue.SimpleQueue()
         tape = desk.tape.name if desk.tape else ""
         self.turn = opening(request, backend=desk.backend.name, tape=tape)
@@ -279,7 +280,9 @@ class _Running:
         level = _Level(self._request)
         try:
             seat = self._seat()
-            self._backend.start_turn(seat, self._input(seat, settings, level, fresh), self.mailbox)
+            turn = self._input(seat, settings, level, fresh)
+            self._begun = True
+            self._backend.start_turn(seat, turn, self.mailbox)
             while not self.turn.is_over:
                 self._step()
         except KeyboardInterrupt:
@@ -424,23 +427,29 @@ class _Running:
 
     def _stopped(self) -> None:
         """End the turn on both sides and keep what there is, however often a person interrupts."""
+        deadline = time.monotonic() + PATIENCE_S
         steps: list[Callable[[], None]] = [
             self._backend.interrupt,
             self._stop_calls,
-            self._await_the_end,
+            lambda: self._await_the_end(deadline),
             self._tidy,
             lambda: self._page.finish(self.turn),
         ]
         for step in steps:
-            with contextlib.suppress(KeyboardInterrupt):
-                step()
+            done = False
+            while not done:
+                # Interrupted again, a step is begun again: none of them may be left out.
+                with contextlib.suppress(KeyboardInterrupt):
+                    step()
+                    done = True
 
     def _stop_calls(self) -> None:
         for opened in list(self._open.values()):
             opened.stop.set()
 
-    def _await_the_end(self) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+    def _await_the_end(self, deadline: float) -> None:
+        if not self._begun:
+            return  # nobody would say so
         while not self.turn.is_over and time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
                 self._fold(self.mailbox.get(timeout=TICK_S))

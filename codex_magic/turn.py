@@ -89,8 +89,6 @@ class Turn(Value, frozen=True, kw_only=True):
         The name of the tape that was played; empty when a model was called.
     level
         What the machine could enforce for this turn's commands.
-    tools_hash
-        Names the tools the thread was started with.
     started_at, completed_at
         Seconds since the epoch.
     unknown
@@ -109,7 +107,6 @@ class Turn(Value, frozen=True, kw_only=True):
     sandbox: str = ""
     approval: str = ""
     level: str = ""
-    tools_hash: str = ""
     status: Status = "in_progress"
     items: tuple[Item, ...] = ()
     notices: tuple[ev.Notice, ...] = ()

@@ -119,10 +119,10 @@ class ShellTool:
     def prepare(self, call_id: str, arguments: Any, request: TurnRequest) -> ShellCall:
         """Check the arguments; see `Tool.prepare`."""
         try:
-            asked = msgspec.convert(arguments, _Arguments)
-        except msgspec.ValidationError as error:
+            return ShellCall(call_id, msgspec.convert(arguments, _Arguments), request)
+        # The last three: a folder with a NUL in its name, of an unknown person, in a ring of links.
+        except (msgspec.ValidationError, ValueError, RuntimeError, OSError) as error:
             raise ArgumentsError(str(error)) from None
-        return ShellCall(call_id, asked, request)
 
 
 class ShellCall:
@@ -205,6 +205,12 @@ def _policy(asked: _Arguments, policy: SandboxPolicy) -> tuple[SandboxPolicy, tu
         (policy.workspace / Path(path).expanduser()).resolve() for path in asked.paths or ()
     )
     outside = tuple(path for path in extra if not _may_write(policy, path))
+    if outside and policy.mode == "read-only":
+        # Where a sandbox writes at all it writes in the workspace, so that is asked for as well.
+        policy = replace(policy, mode="workspace-write")
+        rest = (path for path in outside if not _may_write(policy, path))
+        asks.append(f"write in {policy.workspace}")
+        outside = tuple(rest)
     if outside:
         policy = replace(policy, writable=(*policy.writable, *outside))
         asks.extend(f"write in {path}" for path in outside)

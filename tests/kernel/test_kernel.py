@@ -87,7 +87,7 @@ def test_an_interrupt_ends_the_turn_and_drops_the_cell_behind_it(
     processes: Callable[[str], list[str]],
     model: str,
 ) -> None:
-    slow = shell("wait", command=["sh", "-c", "echo started; exec sleep 61.25"])
+    slow = shell("wait", command=["sh", "-c", "printf star%s ted; exec sleep 61.25"])
     kernel.run(lesson(slow, say("wait", "done"), say("next", "Here."), model=model))
     first = kernel.start("%%codex\nwait")
     second = kernel.start("%%codex\nnext")
@@ -103,7 +103,7 @@ def test_an_interrupt_ends_the_turn_and_drops_the_cell_behind_it(
     (item,) = [
         i for i in from_json(stopped.bundles[0][MIME]).items if isinstance(i, CommandExecution)
     ]
-    assert (item.status, str(item.output)) == ("interrupted", "started\n")
+    assert (item.status, str(item.output)) == ("interrupted", "started")
     assert gone(processes, "sleep 61.25")
     assert kernel.finish(second).reply["status"] == "aborted"
     assert turn_of(kernel.run("%%codex\nnext")).final_response == "Here."
@@ -116,7 +116,7 @@ def test_a_killed_kernel_leaves_no_process(
     processes: Callable[[str], list[str]],
     model: str,
 ) -> None:
-    slow = shell("wait", command=["sh", "-c", "echo started; exec sleep 61.5"])
+    slow = shell("wait", command=["sh", "-c", "printf star%s ted; exec sleep 61.5"])
     kernel.run(lesson(slow, say("wait", "done"), model=model))
     message = kernel.start("%%codex\nwait")
     with pytest.raises(_KilledError):

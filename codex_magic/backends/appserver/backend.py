@@ -20,6 +20,7 @@ from codex_magic import binary
 from codex_magic import events as ev
 from codex_magic.backends.appserver import wire
 from codex_magic.backends.appserver.connection import (
+    AGAIN,
     Connection,
     ConnectionLostError,
     Message,
@@ -54,13 +55,14 @@ HINTS: Final[Mapping[str, str]] = {
     "badRequest": "Check the options of the cell, the model's name first",
     "connectionLost": "Run the cell again: Codex is started anew and the thread goes on",
 }
-AGAIN: Final = "Run the cell again; if it stays, type %codex doctor"
 
 
 def hint(error: ev.TurnError) -> str:
     """Return what to do about a failed turn."""
     if error.kind.endswith(" 401"):
         return HINTS["unauthorized"]
+    if error.kind.endswith(" 429"):
+        return HINTS["rateLimitExceeded"]
     return HINTS.get(error.kind.split(" ")[0], AGAIN)
 
 
@@ -131,8 +133,7 @@ class AppServerBackend:
             The server cannot be reached.
         """
         died = self._connection is not None and self._connection.lost is not None
-        self._connected(request.cwd)
-        self._require_account()
+        self._require_account(request.cwd)
         if request.resume is not None:
             seat = self._take_up(request, self._resolve(request))
         elif known is None or request.new:
@@ -143,14 +144,19 @@ class AppServerBackend:
             seat = self._go_on(request, known, quietly=died)
         self._loaded[seat.thread_id] = seat.model
         if died:
-            stopped = ev.Notice("Codex had stopped; it was started again and the thread goes on")
-            self._news.append(stopped)
+            goes_on = " and the thread goes on" if seat.thread_id == known else ""
+            self._news.append(ev.Notice(f"Codex had stopped; it was started again{goes_on}"))
         news, self._news = tuple(self._news), []
         return Seat(seat.thread_id, seat.model, news + seat.notices)
 
-    def _start(self, request: TurnRequest, model: str | None = None) -> Seat:
+    def _start(
+        self,
+        request: TurnRequest,
+        model: str | None = None,
+        after: tuple[str, str] | None = None,
+    ) -> Seat:
         common = self._common(request, model)
-        answer = self._call("thread/start", wire.thread_start(common, self._tools))
+        answer = self._call("thread/start", wire.thread_start(common, self._tools, after))
         return Seat(answer["thread"]["id"], answer.get("model") or "")
 
     def _resolve(self, request: TurnRequest) -> str:
@@ -168,7 +174,9 @@ class AppServerBackend:
         try:
             return self._take_up(request, known, quietly=quietly)
         except CellError:
-            return self._start(request)
+            seat = self._start(request)
+            lost = ev.Notice(f"thread {known} was not stored; this is a new one", "warning")
+            return Seat(seat.thread_id, seat.model, (lost,))
 
     def _take_up(self, request: TurnRequest, thread_id: str, *, quietly: bool = False) -> Seat:
         """Resume a thread of ours; copy one whose tools are not today's."""
@@ -189,7 +197,7 @@ class AppServerBackend:
         except RefusedError as error:
             if "active writer" not in str(error):
                 raise
-            source = wire.thread_source(self._tools)
+            source = thread["threadSource"]
             answer = self._call("thread/fork", wire.thread_fork(common, thread_id, source))
             text = f"another program is using thread {thread_id}; this is a fork of it"
         notices = () if quietly else (ev.Notice(text),)
@@ -198,15 +206,32 @@ class AppServerBackend:
     def _copy(self, request: TurnRequest, thread: wire.Json) -> Seat:
         """Seat a thread anew with our tools: a thread's tools are frozen when it starts."""
         thread_id = thread["id"]
-        whole = self._call("thread/read", {"threadId": thread_id, "includeTurns": True})
-        seat = self._start(request, request.model or thread.get("model"))
-        if items := wire.transcript(whole["thread"]):
+        after, items = self._history(thread_id)
+        seat = self._start(request, request.model or thread.get("model"), after)
+        if items:
             self._call("thread/inject_items", {"threadId": seat.thread_id, "items": items})
         if wire.stored_thread(thread).ours:
             text = f"the tools have changed since thread {thread_id} began; it goes on as a new one"
         else:
             text = f"copied from {thread_id}, with this kernel's tools; the original is untouched"
         return Seat(seat.thread_id, seat.model, (ev.Notice(text),))
+
+    def _history(self, thread_id: str) -> tuple[tuple[str, str] | None, list[wire.Json]]:
+        """Return where a thread stands, and what was said in it and in those it goes on from."""
+        params = {"threadId": thread_id, "includeTurns": True}
+        whole = self._call("thread/read", params)["thread"]
+        turns = whole.get("turns") or ()
+        after = (thread_id, turns[-1]["id"]) if turns else wire.goes_on_from(whole)
+        items = wire.transcript(whole)
+        seen = {thread_id}
+        while (before := wire.goes_on_from(whole)) is not None and before[0] not in seen:
+            seen.add(before[0])
+            try:
+                whole = self._call("thread/read", params | {"threadId": before[0]})["thread"]
+            except RefusedError:
+                break  # it has been deleted; what came after it is all there is
+            items = wire.transcript(whole, until=before[1]) + items
+        return after, items
 
     def threads(self, cwd: str | None, limit: int = 20) -> list[StoredThread]:
         """Return the stored threads of a folder, or of all, the newest first."""
@@ -281,8 +306,7 @@ class AppServerBackend:
 
     def account(self) -> Account:
         """Return who is signed in."""
-        self._connected(Path.cwd())
-        return self._account or Account()
+        return self._signed_in(Path.cwd())
 
     def close(self) -> None:
         """End the server."""
@@ -305,10 +329,13 @@ class AppServerBackend:
         for i, candidate in enumerate(found):
             try:
                 self._launch(candidate, cwd, ephemeral=self._api_key is not None)
-            except SetupError as error:
+            except (SetupError, BackendError) as error:
                 if i + 1 == len(found):
                     raise
-                self._news.append(ev.Notice(f"{error.message}; the packaged one is used"))
+                told = error.message
+                if isinstance(error, BackendError):
+                    told = f"{candidate.path} does not start: {told}"
+                self._news.append(ev.Notice(f"{told}; the packaged one is used"))
             else:
                 break
         try:
@@ -370,13 +397,20 @@ class AppServerBackend:
         self._call("account/login/start", {"type": "apiKey", "apiKey": key})
         self._account = Account(kind="apiKey", detail=f"from {origin}, in memory only")
 
-    def _require_account(self) -> None:
-        account = self._account
-        if account is not None and account.needed and not account.kind:
-            # Asked again: the person may just have signed in.
-            self._account = wire.account(self._call("account/read", {"refreshToken": False}))
-            if not self._account.kind:
-                raise SetupError("nobody is signed in to Codex", hint=SIGN_IN)
+    def _signed_in(self, cwd: Path) -> Account:
+        """Return who is signed in, of a server that knows of it."""
+        self._connected(cwd)
+        account = self._account or Account()
+        if account.needed and not account.kind:
+            # The person may just have signed in, which a running server does not notice.
+            self.close()
+            self._connected(cwd)
+        return self._account or Account()
+
+    def _require_account(self, cwd: Path) -> None:
+        account = self._signed_in(cwd)
+        if account.needed and not account.kind:
+            raise SetupError("nobody is signed in to Codex", hint=SIGN_IN)
 
     # --- what the reader brings; nothing here waits -------------------------------------------
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
+import logging
 import queue
 import subprocess
 import threading
@@ -26,8 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+log = logging.getLogger("codex_magic")
+
 LONGEST_LINE: Final = 32 * 1024 * 1024
 """Bytes of one message; the largest real ones are images of a few megabytes."""
+
+LAST_BREATH_S: Final = 1.0
+"""Seconds a process has to end after it has closed its output."""
+
+AGAIN: Final = "Run the cell again; if it stays, type %codex doctor"
 
 Message = dict[str, Any]
 
@@ -35,9 +43,15 @@ Message = dict[str, Any]
 class ConnectionLostError(BackendError):
     """The process is gone, or speaks something that is not JSON-RPC."""
 
+    def __init__(self, message: str, *, hint: str = AGAIN) -> None:
+        super().__init__(message, hint=hint)
+
 
 class RefusedError(BackendError):
     """The server answered a request with an error."""
+
+    def __init__(self, message: str, *, hint: str = AGAIN) -> None:
+        super().__init__(message, hint=hint)
 
 
 class Connection:
@@ -186,7 +200,11 @@ class Connection:
         assert stdout is not None  # noqa: S101 - it was asked for as a pipe
         reason = None
         while reason is None and (line := stdout.readline(LONGEST_LINE)):
-            reason = self._take(line)
+            try:
+                reason = self._take(line)
+            except Exception:  # whatever a message does to us, a turn must not wait for ever
+                log.exception("a message of the server cannot be read")
+                reason = f"Codex sent a message that cannot be read: {_shown(line)}"
         if reason is not None:
             self._process.kill()
         self._end(reason)
@@ -204,8 +222,7 @@ class Connection:
         except msgspec.DecodeError:
             message = None
         if not isinstance(message, dict):
-            shown = line[:60].decode(errors="replace").strip()
-            return f"Codex sent something that is not a message: {shown!r}"
+            return f"Codex sent something that is not a message: {_shown(line)}"
         if "method" in message:
             self._on_message(message)
             return None
@@ -216,7 +233,12 @@ class Connection:
         return None
 
     def _end(self, reason: str | None) -> None:
-        self._process.wait()
+        try:
+            self._process.wait(LAST_BREATH_S)
+        except subprocess.TimeoutExpired:
+            # It has closed its output and lives on: nothing will ever come from it.
+            self._process.kill()
+            self._process.wait()
         self._pump.join(1.0)
         self.lost = reason or self._epitaph()
         with self._lock:
@@ -239,3 +261,7 @@ class Connection:
         while line := stderr.readline(64 * 1024):
             self._complaints.append(line.decode(errors="replace").strip())
         stderr.close()
+
+
+def _shown(line: bytes) -> str:
+    return repr(line[:60].decode(errors="replace").strip())

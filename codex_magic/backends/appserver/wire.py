@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from codex_magic import events as ev
 from codex_magic.backends.base import Account, StoredThread, ToolAnswer, ToolSpec, TurnInput
 from codex_magic.items import (
+    EMPTY,
     AgentMessage,
     Change,
     FileChange,
@@ -110,12 +112,21 @@ def _tools(tools: Sequence[ToolSpec]) -> list[Json]:
     ]
 
 
-_SOURCE = "codex_magic tools="
+_SOURCE: Final = "codex_magic tools="
+_FROM: Final = " from="
 
 
-def thread_source(tools: Sequence[ToolSpec]) -> str:
-    """Return what a thread remembers of its tools: they are frozen when it starts."""
-    return _SOURCE + tools_hash(tools)
+def thread_source(tools: Sequence[ToolSpec], after: tuple[str, str] | None = None) -> str:
+    """Return what a thread remembers of its tools: they are frozen when it starts.
+
+    Parameters
+    ----------
+    after
+        The thread that this one goes on from, and the last turn of that one: what is injected
+        into a thread is read by models, but is not among its turns.
+    """
+    source = _SOURCE + tools_hash(tools)
+    return source if after is None else f"{source}{_FROM}{after[0]}/{after[1]}"
 
 
 def thread_params(
@@ -145,13 +156,15 @@ def thread_params(
     return params | ({"model": model} if model else {})
 
 
-def thread_start(common: Json, tools: Sequence[ToolSpec]) -> Json:
-    """Return the parameters of ``thread/start``."""
+def thread_start(
+    common: Json, tools: Sequence[ToolSpec], after: tuple[str, str] | None = None
+) -> Json:
+    """Return the parameters of ``thread/start``; for `after` see `thread_source`."""
     return {
         **common,
         "dynamicTools": _tools(tools),
         "environments": [],
-        "threadSource": thread_source(tools),
+        "threadSource": thread_source(tools, after),
     }
 
 
@@ -187,10 +200,18 @@ def tool_result(answer: ToolAnswer) -> Json:
     return {"success": answer.success, "contentItems": content}
 
 
-def transcript(thread: Json) -> list[Json]:
-    """Return what people and agents said in a thread, as items for ``thread/inject_items``."""
+def transcript(thread: Json, until: str | None = None) -> list[Json]:
+    """Return what people and agents said in a thread, as items for ``thread/inject_items``.
+
+    Parameters
+    ----------
+    until
+        The last turn that counts; all of them without it.
+    """
     items = []
-    for turn in thread.get("turns") or ():
+    turns = thread.get("turns") or ()
+    ends = [number for number, turn in enumerate(turns, 1) if turn.get("id") == until]
+    for turn in turns[: ends[-1] if ends else None]:
         for item in turn.get("items") or ():
             if item.get("type") == "userMessage":
                 parts = [p.get("text", "") for p in item.get("content", ()) if p["type"] == "text"]
@@ -221,7 +242,16 @@ def stored_thread(thread: Json) -> StoredThread:
 
 def has_tools(thread: Json, tools: Sequence[ToolSpec]) -> bool:
     """Whether a stored thread was started with exactly these tools."""
-    return thread.get("threadSource") == thread_source(tools)
+    return (thread.get("threadSource") or "").split(_FROM)[0] == thread_source(tools)
+
+
+def goes_on_from(thread: Json) -> tuple[str, str] | None:
+    """Return the thread that a thread of ours goes on from, and that one's last turn."""
+    source = thread.get("threadSource") or ""
+    if not source.startswith(_SOURCE) or _FROM not in source:
+        return None
+    thread_id, _, turn_id = source.partition(_FROM)[2].partition("/")
+    return thread_id, turn_id
 
 
 def account(answer: Json) -> Account:
@@ -313,9 +343,8 @@ def _failure(params: Json) -> list[ev.Event]:
     if not params.get("willRetry"):
         return []
     error = params["error"]
-    detail = error.get("additionalDetails")
-    text = f"{error['message']} ({detail})" if detail else error["message"]
-    return [ev.Notice(text, "warning")]
+    text, detail = sentence(error["message"]), sentence(error.get("additionalDetails") or "")
+    return [ev.Notice(f"{text} ({detail})" if detail else text, "warning")]
 
 
 def _warning(params: Json) -> list[ev.Event]:
@@ -478,7 +507,34 @@ def _error(error: Json | None) -> ev.TurnError | None:
     name = next(iter(kind)) if isinstance(kind, dict) and kind else kind
     if isinstance(kind, dict) and (status := (kind.get(str(name)) or {}).get("httpStatusCode")):
         name = f"{name} {status}"
-    return ev.TurnError(message=str(error.get("message", "")), kind=str(name or ""))
+    said = str(error.get("message", ""))
+    if name == "other" and said.startswith("{"):
+        name = "badRequest"  # the one refusal whose body Codex passes on as it came
+    return ev.TurnError(message=sentence(said), kind=str(name or ""))
+
+
+_ADDRESS: Final = re.compile(r", url: \S+?(, [\w -]+: \S+)*$")
+_LONGEST_SENTENCE: Final = 500
+
+
+def sentence(message: str) -> str:
+    """Return what a message says on one line: the JSON of a host in it becomes its sentence."""
+    text = _ADDRESS.sub("", message.strip())
+    at = text.find("{")
+    try:
+        body, _ = json.JSONDecoder().raw_decode(text[at:]) if at >= 0 else (None, 0)
+    except ValueError:
+        body = None
+    if isinstance(body, dict) and (said := _said(body)):
+        text = text[:at] + said
+    return " ".join(text.split())[:_LONGEST_SENTENCE]
+
+
+def _said(body: Json) -> str:
+    error = body.get("error")
+    inner = error.get("message") if isinstance(error, dict) else error
+    found = (inner, body.get("message"), body.get("detail"))
+    return next((text for text in found if isinstance(text, str) and text), "")
 
 
 def read_item(item: Json, status: Status = "in_progress") -> Item | None:
@@ -529,7 +585,7 @@ def _search(item: Json, status: Status) -> Item:
 
 
 def _text(text: str | None) -> Text:
-    return Text(text) if text else Text()
+    return Text(text) if text else EMPTY
 
 
 ITEMS: Final[dict[str, Callable[[Json, Status], Item]]] = {

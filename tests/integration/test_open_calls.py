@@ -1,0 +1,141 @@
+"""Calls that are open when a turn ends, or while a person thinks: nothing runs behind anybody."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+from codex_magic.approval import Answer
+from codex_magic.items import CommandExecution
+from codex_magic.policy import Decision
+from codex_magic.testing import call, js, pause_at, raw, say, tool_outputs
+
+YES = Answer(Decision.ACCEPT, "person")
+YIELDS = '// @exec: {"yield_time_ms": 500}\n'
+
+
+def wait_for_cell() -> Any:
+    item = {
+        "type": "function_call",
+        "id": "fc_wait",
+        "call_id": "call_wait",
+        "name": "wait",
+        "arguments": json.dumps({"cell_id": "1", "yield_time_ms": 5000}),
+        "status": "completed",
+    }
+    return raw({"type": "response.output_item.done", "output_index": 0, "item": item})
+
+
+def command(turn: Any) -> CommandExecution:
+    (found,) = [item for item in turn.items if isinstance(item, CommandExecution)]
+    return found
+
+
+def test_a_command_dies_with_the_turn_that_left_it(stage: Any, processes: Any) -> None:
+    words = ["sh", "-c", "echo begun; sleep 600.5"]
+    script = f"{YIELDS}const r = await tools.shell({json.dumps({'command': words})}); text(r)"
+    model = stage.model(js(script), say("left it"), say("next"))
+    kernel = stage.kernel(model, "gpt-6.1-sol")
+    turn = kernel.ask()
+    assert processes("sleep 600.5") == {}
+    left = command(turn)
+    assert (turn.status, left.status, left.outcome, str(left.output)) == (
+        "completed",
+        "interrupted",
+        "killed",
+        "begun\n",
+    )
+    assert kernel.page.kept == turn
+    after = kernel.ask()
+    assert (after.status, after.final_response, after.notices) == ("completed", "next", ())
+
+
+def test_a_yes_after_the_end_of_the_turn_runs_nothing(stage: Any, people: Any, until: Any) -> None:
+    words = {"command": ["touch", "ran"], "network": True}
+    script = f"{YIELDS}const r = await tools.shell({json.dumps(words)}); text(r)"
+    model = stage.model(js(script), say("left it"), say("next"))
+    kernel = stage.kernel(model, "gpt-6.1-sol")
+
+    def when_it_is_over(_request: Any) -> Answer:
+        until(lambda: kernel.backend._turn is None, "the turn did not end")
+        return YES
+
+    person = people(when_it_is_over)
+    turn = kernel.ask(person=person)
+    assert len(person.asked) == 1
+    assert (turn.status, turn.final_response, command(turn).status, turn.waiting_for) == (
+        "completed",
+        "left it",
+        "interrupted",
+        "",
+    )
+    assert kernel.ask().final_response == "next"
+    assert not (stage.folder / "ran").exists()
+
+
+def test_events_arrive_while_a_person_thinks(stage: Any, people: Any, until: Any) -> None:
+    words = {"command": ["true"], "network": True}
+    script = f"{YIELDS}const r = await tools.shell({json.dumps(words)}); text(r)"
+    said = "one two three four five six seven eight nine ten"
+    model = stage.model(js(script), [say(said), pause_at("end")], [wait_for_cell()], say("done"))
+    kernel = stage.kernel(model, "gpt-6.1-sol")
+    waiting: list[int] = []
+
+    def when_the_text_is_there(_request: Any) -> Answer:
+        mailbox = kernel.session._mailbox
+        waiting.append(until(lambda: mailbox.qsize() >= 10 and mailbox.qsize(), "nothing came"))
+        model.gate("end").set()
+        return YES
+
+    turn = kernel.ask(person=people(when_the_text_is_there))
+    assert waiting[0] >= 10
+    assert said in [str(item.text) for item in turn.items if hasattr(item, "text")]
+
+
+def test_a_script_that_goes_on_does_so_under_the_next_turns_policy(stage: Any) -> None:
+    first = json.dumps({"command": ["sleep", "600"]})
+    second = json.dumps({"command": ["touch", "ran"]})
+    script = f"{YIELDS}try {{ await tools.shell({first}) }} catch {{}}\nawait tools.shell({second})"
+    model = stage.model(js(script), say("left it"), [wait_for_cell()], say("next"))
+    kernel = stage.kernel(model, "gpt-6.1-sol")
+    assert kernel.ask().final_response == "left it"
+    turn = kernel.ask(mode="read-only")
+    late = command(turn)
+    assert (turn.final_response, late.receipt.mode, late.exit_code) == ("next", "read-only", 1)
+    assert not (stage.folder / "ran").exists()
+
+
+def test_several_calls_at_once_are_answered_each(stage: Any, shape: str) -> None:
+    calls = [call("shell", command=["echo", word]) for word in ("a", "b", "c")]
+    if shape == "gpt-6.1-sol":
+        one = "tools.shell({command: ['echo', w]})"
+        calls = [js(f"text((await Promise.all(['a', 'b', 'c'].map(w => {one}))).join('|'))")]
+    model = stage.model(calls, say("done"))
+    turn = stage.kernel(model, shape).ask()
+    ran = [item for item in turn.items if isinstance(item, CommandExecution)]
+    # A script's own calls come in any order.
+    assert sorted((i.command[1], i.status, str(i.output)) for i in ran) == [
+        ("a", "completed", "a\n"),
+        ("b", "completed", "b\n"),
+        ("c", "completed", "c\n"),
+    ]
+    told = "".join(tool_outputs(model.requests[-1]))
+    assert told.count("outcome: exit 0") == 3
+
+
+def test_an_interrupt_from_elsewhere_ends_the_turn_and_its_command(
+    stage: Any, shape: str, processes: Any
+) -> None:
+    words = ["sh", "-c", "echo begun; sleep 600.25"]
+    model = stage.model(call("shell", command=words), say("next"))
+    kernel = stage.kernel(model, shape)
+    stopping = threading.Thread(target=kernel.session.interrupt)
+    kernel.page.once(
+        lambda turn: "begun" in str(getattr(turn.items[-1], "output", "")), stopping.start
+    )
+    turn = kernel.ask()
+    stopping.join()
+    assert (turn.status, command(turn).status) == ("interrupted", "interrupted")
+    assert processes("sleep 600.25") == {}
+    assert kernel.ask().final_response == "next"
