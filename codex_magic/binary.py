@@ -66,9 +66,22 @@ def bundled_bwrap() -> Path | None:
     """Return the ``bwrap`` that came with the Codex package, if it did."""
     if (package := _package()) is None:
         return None
-    resources = json.loads((package / "codex-package.json").read_text()).get("resourcesDir")
-    bwrap = package / (resources or "codex-resources") / "bwrap"
+    bwrap = package / _described(package).get("resourcesDir", "codex-resources") / "bwrap"
     return bwrap if os.access(bwrap, os.X_OK) else None
+
+
+@functools.cache
+def bundled_tools() -> Path | None:
+    """Return the folder of the tools that came with the Codex package, `rg` among them."""
+    if (package := _package()) is None:
+        return None
+    folder = _described(package).get("pathDir")
+    return package / folder if folder and (package / folder).is_dir() else None
+
+
+def _described(package: Path) -> dict[str, str]:
+    described: dict[str, str] = json.loads((package / "codex-package.json").read_text())
+    return described
 
 
 @functools.cache

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from codex_magic.turn import TurnRequest
 
 
+LONGEST_PROMPT: Final = 1024 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option of ``%%codex``; without a `metavar` it takes no value."""
@@ -122,6 +125,11 @@ def parse(line: str, body: str, *, settings: Settings, cwd: Path) -> TurnRequest
     if not body.strip():
         raise CellError(
             "the prompt is empty", hint="Write it below the line: %%codex, then your words"
+        )
+    if len(body) > LONGEST_PROMPT:
+        raise CellError(
+            f"the prompt has {len(body):,} characters, and Codex takes {LONGEST_PROMPT:,}",
+            hint="Put long text in a file, and name the file",
         )
     if chosen.new and chosen.resume is not None:
         raise CellError("--new and --resume exclude each other")

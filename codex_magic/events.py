@@ -6,7 +6,7 @@ reads them has no clock. A notification that nobody here knows is an `UnknownEve
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -131,10 +131,10 @@ class PlanUpdated(EventBase, frozen=True):
 
 
 class Notice(EventBase, frozen=True):
-    """Something the person should know, in one line."""
+    """Something the person should know, in one line; `level` is ``info`` or ``warning``."""
 
     text: str
-    level: Literal["info", "warning"] = "info"
+    level: str = "info"
 
 
 class TurnCompleted(EventBase, frozen=True):

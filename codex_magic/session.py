@@ -2,8 +2,8 @@
 
 The loop runs in the cell's own OS thread. It takes events from the mailbox, folds them into the
 turn, and shows it. Commands run in OS threads of their own that put what they see into the same
-mailbox, so that a question to a person or a long command never stops the events behind it. Every
-wait is a wait on the mailbox, which an interrupt ends at once.
+mailbox, so that a long command never stops the events behind it; while a person is asked they wait
+there. Every wait is a wait on the mailbox or for the person, and an interrupt ends either at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import logging
 import os
 import queue
 import shutil
-import tempfile
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from codex_magic import events as ev
 from codex_magic.approval import Answer, ApprovalRequest, Approver, verdict
 from codex_magic.backends.base import Backend, Mailbox, Seat, ToolAnswer, ToolSpec, TurnInput
 from codex_magic.errors import CellError
-from codex_magic.items import CommandExecution, ToolCall
+from codex_magic.items import CommandExecution, Text, ToolCall
 from codex_magic.policy import Decision
 from codex_magic.settings import Settings
 from codex_magic.tools.base import ArgumentsError, Call, Outcome, Tool
@@ -61,6 +60,7 @@ class _Desk:
     backend: Backend
     threads: dict[str, str] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
     tape: Tape | None = None
     player: Player | None = None
     home: str | None = None
@@ -137,16 +137,17 @@ class Session:
             It cannot be read.
         """
         from codex_magic import tape as tapes  # noqa: PLC0415 - a live turn needs none of it
+        from codex_magic.tape import homes  # noqa: PLC0415
 
         tape = None if name is None else tapes.find(name)
         if self._taped is not None:
             self._taped.close()
             self._taped = None
         if tape is not None:
-            player = tapes.Player(tape, on_mismatch=self._mismatch)
             # Codex writes databases, logs and threads into its home; a lesson's must not be the
             # person's, and the person's configuration must not change what a lesson asks.
-            home = tempfile.mkdtemp(prefix="codex-magic-tape-")
+            home = homes.make()
+            player = tapes.Player(tape, on_mismatch=self._mismatch)
             self._taped = _Desk(self._player_backend(player, home), tape=tape, player=player)
             self._taped.home = home
         return tape
@@ -200,9 +201,7 @@ class Session:
 
     # --- turns --------------------------------------------------------------------------------
 
-    def run(
-        self, request: TurnRequest, *, page: Page, approver: Approver, fresh: bool = False
-    ) -> Turn:
+    def run(self, request: TurnRequest, *, page: Page, approver: Approver) -> Turn:
         """Run one turn to its end, shown on `page`, and return it.
 
         A failed turn is returned, not raised; an interrupted one is kept as `last` and shown, then
@@ -226,7 +225,7 @@ class Session:
             running = _Running(desk, _on_tape(request, desk.tape), page, approver, self._tools)
             self._mailbox = running.mailbox
             try:
-                return running.to_its_end(self.settings, fresh=fresh)
+                return running.to_its_end(self.settings)
             finally:
                 self._mailbox = None
                 self.last = running.turn if running.turn.is_over else self.last
@@ -272,29 +271,29 @@ class _Running:
         self._tools = tools
         self._open: dict[str, _OpenCall] = {}
         self._begun = False
+        self._seen: set[str] = set()
         self.mailbox: Mailbox = queue.SimpleQueue()
         tape = desk.tape.name if desk.tape else ""
         self.turn = opening(request, backend=desk.backend.name, tape=tape)
 
-    def to_its_end(self, settings: Settings, *, fresh: bool) -> Turn:
+    def to_its_end(self, settings: Settings) -> Turn:
+        """Run the turn; see `Session.run`."""
         level = _Level(self._request)
         try:
             seat = self._seat()
-            turn = self._input(seat, settings, level, fresh)
+            turn = self._input(seat, settings, level)
             self._begun = True
             self._backend.start_turn(seat, turn, self.mailbox)
             while not self.turn.is_over:
                 self._step()
-        except KeyboardInterrupt:
-            self._stopped()
-            raise
-        else:
             self._tidy()
             self._page.finish(self.turn)
-            return self.turn
-        finally:
-            for call in self._open.values():
-                call.stop.set()
+        except BaseException as error:
+            # Also where the page itself fails: the turn must not go on unseen.
+            if isinstance(error, KeyboardInterrupt) or self._begun:
+                self._stopped()
+            raise
+        return self.turn
 
     def _seat(self) -> Seat:
         known = self._desk.threads.get(self._request.thread)
@@ -305,9 +304,11 @@ class _Running:
             self._fold(notice)
         return seat
 
-    def _input(self, seat: Seat, settings: Settings, level: _Level, fresh: bool) -> TurnInput:  # noqa: FBT001
+    def _input(self, seat: Seat, settings: Settings, level: _Level) -> TurnInput:
         probed = level.wait()
         self.turn = msgspec.structs.replace(self.turn, level=probed)
+        fresh = seat.thread_id not in self._desk.used
+        self._desk.used.add(seat.thread_id)
         note = context.notebook_note(self._request, level=probed, fresh=fresh)
         project = context.agents_md(self._request.cwd) if settings.agents_md else None
         if project is None or not project.text:
@@ -329,9 +330,14 @@ class _Running:
                 event = self.mailbox.get_nowait()
         except queue.Empty:
             pass
-        self._page.show(self.turn)
+        if not self.turn.is_over:  # how it ended is for its last form to say
+            self._page.show(self.turn)
 
     def _take(self, event: ev.Event) -> None:
+        if isinstance(event, ev.ToolCallRequested) and event.call_id in self._seen:
+            text = f"outcome: refused - a call named {event.call_id} has been made before"
+            self._backend.answer(event.request_id, ToolAnswer(text, success=False))
+            return
         self._fold(event)
         match event:
             case ev.ToolCallRequested() if not self.turn.is_over:
@@ -345,6 +351,7 @@ class _Running:
     # --- what the agent wants done ------------------------------------------------------------
 
     def _requested(self, event: ev.ToolCallRequested) -> None:
+        self._seen.add(event.call_id)
         try:
             tool = self._tools[event.tool]
             call = tool.prepare(event.call_id, event.arguments, self._request)
@@ -358,7 +365,8 @@ class _Running:
                 self._start(opened)
             case "decline":
                 wish = ", ".join(call.asks)
-                self._settle(opened, call.decline(f"the approval policy never allows to {wish}"))
+                reason = f"nobody is asked (-a never), so it may not {wish}"
+                self._settle(opened, call.decline(reason))
             case "ask":
                 self._ask(opened)
 
@@ -368,8 +376,10 @@ class _Running:
         else:
             offered = ", ".join(self._tools)
             text = f"outcome: refused - there is no tool {event.tool!r}; there are: {offered}"
-        item = ToolCall(id=event.call_id, tool=event.tool, status="failed")
-        self._fold(ev.ItemCompleted(item))
+        shown = next(item for item in self.turn.items if item.id == event.call_id)
+        if isinstance(shown, ToolCall):
+            failed = msgspec.structs.replace(shown, status="failed", output=Text(text))
+            self._fold(ev.ItemCompleted(failed))
         self._backend.answer(event.request_id, ToolAnswer(text, success=False))
 
     def _ask(self, opened: _OpenCall) -> None:
@@ -411,7 +421,10 @@ class _Running:
             item = msgspec.structs.replace(opened.call.item, status="failed")
             text = f"outcome: error - the tool itself failed: {error}"
             outcome = Outcome(item, text, success=False)
-        self._settle(opened, outcome)
+        try:
+            self._settle(opened, outcome)
+        except Exception:  # likewise: this OS thread has nobody to tell
+            log.exception("an answer could not be sent")
 
     def _settle(self, opened: _OpenCall, outcome: Outcome) -> None:
         """Report a finished call to the fold, then to the backend: in this order it is saved."""
@@ -439,8 +452,13 @@ class _Running:
             done = False
             while not done:
                 # Interrupted again, a step is begun again: none of them may be left out.
-                with contextlib.suppress(KeyboardInterrupt):
+                try:
                     step()
+                    done = True
+                except KeyboardInterrupt:
+                    continue
+                except Exception:  # what failed before may fail here; the others must be done
+                    log.exception("a turn did not end cleanly")
                     done = True
 
     def _stop_calls(self) -> None:
@@ -460,11 +478,22 @@ class _Running:
         for opened in list(self._open.values()):
             if opened.hand is not None:
                 opened.hand.join(STRAGGLER_S)
+            else:
+                self._withdraw(opened)
         with contextlib.suppress(queue.Empty):
             while True:
                 self._fold(self.mailbox.get_nowait())
         if not self.turn.is_over:
             self._fold(ev.TurnCompleted("interrupted", at=time.time()))
+
+    def _withdraw(self, opened: _OpenCall) -> None:
+        """Answer a call that a person was asked about when the turn ended."""
+        outcome = opened.call.decline("the turn was over before anybody answered")
+        item = msgspec.structs.replace(outcome.item, status="interrupted")
+        self._settle(opened, replace(outcome, item=item))
+        if opened.answer is not None and opened.answer.decision is Decision.ACCEPT:
+            text = "the turn was over before the answer: nothing was run"
+            self._fold(ev.Notice(text, "warning"))
 
 
 def _question(call: Call, request: TurnRequest) -> ApprovalRequest:

@@ -150,7 +150,7 @@ def advance(turn: Turn, event: ev.Event) -> Turn:  # noqa: C901, PLR0912 - one f
             return msgspec.structs.replace(turn, id=event.turn_id, started_at=at)
         case ev.ToolCallRequested():
             arguments = _shown(event.arguments)
-            return _put(turn, ToolCall(id=event.call_id, tool=event.tool, arguments=arguments))
+            return _start(turn, ToolCall(id=event.call_id, tool=event.tool, arguments=arguments))
         case ev.ApprovalRequested():
             return msgspec.structs.replace(turn, waiting_for=event.item_id)
         case ev.ApprovalDecided():
@@ -334,7 +334,9 @@ def _readable(item: Any) -> Any:
 
 
 def _fits(item: Any) -> bool:
-    if not isinstance(item, dict) or item.get("type") not in _TAGS:
+    if not isinstance(item, dict) or not isinstance(item.get("type"), str):
+        return False
+    if item["type"] not in _TAGS:
         return False
     try:
         msgspec.convert(item, Item, dec_hook=_decode)

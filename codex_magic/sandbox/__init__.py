@@ -8,6 +8,6 @@ started is dead when `run` returns. Asking a person first, and keeping a log, ar
 from __future__ import annotations
 
 from codex_magic.sandbox.probe import Probe, probe
-from codex_magic.sandbox.runner import CommandResult, run
+from codex_magic.sandbox.runner import CommandResult, refusal, run
 
-__all__ = ["CommandResult", "Probe", "probe", "run"]
+__all__ = ["CommandResult", "Probe", "probe", "refusal", "run"]

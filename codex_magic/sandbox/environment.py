@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from codex_magic import binary
 from codex_magic.mask import SECRET_NAME
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def confined(
         name: value for name, value in environ.items() if name in PASSED or name.startswith("LC_")
     }
     own = [str(Path(sys.executable).parent)] if sys.executable else []
-    path = _joined((*own, str(Path(sys.prefix, "bin")), *SYSTEM_PATH))
+    tools = binary.bundled_tools()  # `rg`, which models are used to have
+    codex = [str(tools)] if tools else []
+    path = _joined((*own, str(Path(sys.prefix, "bin")), *SYSTEM_PATH, *codex))
     return {**passed, "HOME": home, "USER": _user(), "PATH": path, "TERM": "dumb", **extra}
 
 

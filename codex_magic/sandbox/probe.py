@@ -46,7 +46,7 @@ ENFORCED: Final = (
 MISSING: Final = (
     "limits on memory, processor time, processes, file sizes and the size of the workspace",
     "a filter of system calls (Unix sockets in visible folders can be reached)",
-    "protection of steering configuration that does not exist yet or is a symbolic link",
+    "protection of steering configuration that is new, a symbolic link, or deeper than the top",
 )
 # Only what a shell does by itself, so that any system can run it.
 SCRIPT: Final = """

@@ -96,6 +96,18 @@ def run(  # noqa: PLR0913 - the two that everyone gives, and five with defaults
     )
 
 
+def refusal(policy: SandboxPolicy) -> str:
+    """Return why no command would be run under `policy` here; empty if one would."""
+    if policy.mode in ("full-access", "external"):
+        return ""
+    try:
+        resolved = admission.resolve(policy)
+        admission.admit(resolved, machine.gather(resolved))
+    except (SandboxError, OSError) as error:
+        return str(error)
+    return ""
+
+
 def execute(  # noqa: PLR0913 - those of `run`
     command: Sequence[str] | str,
     policy: SandboxPolicy,

@@ -17,6 +17,7 @@ from codex_magic import sandbox
 from codex_magic.events import ItemDelta, ItemStarted
 from codex_magic.items import CommandExecution, Status, Text
 from codex_magic.policy import Limits, SandboxPolicy
+from codex_magic.render.words import shortened
 from codex_magic.tools.base import ArgumentsError, Emit, Outcome
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from codex_magic.turn import TurnRequest
 
-LONGEST_WALL_S: Final = 600.0
 TEXT_LIMIT_BYTES: Final = 32 * 1024
 """Bytes of output a model gets: the app-server itself cuts at about 48 KB, without a mark."""
 
@@ -44,7 +44,6 @@ _HARMLESS: Final = frozenset(
         "echo",
         "expr",
         "false",
-        "file",
         "grep",
         "head",
         "id",
@@ -65,13 +64,15 @@ _HARMLESS: Final = frozenset(
         "tr",
         "true",
         "uname",
-        "uniq",
         "wc",
         "which",
         "whoami",
     ]
 )
-"""Programs that only look, whatever their options; `find`, `sort`, `sed` and `rg` can do more."""
+"""Programs that only look, whatever their options and arguments.
+
+`find`, `sort`, `sed`, `rg`, `file` and `uniq` have ways to write or to run something.
+"""
 
 
 class _Arguments(msgspec.Struct, forbid_unknown_fields=True):
@@ -134,6 +135,9 @@ class ShellCall:
         self._cwd = request.cwd / Path(asked.workdir or ".").expanduser()
         self._limits = Limits(wall_s=_wall_s(asked.timeout_ms, request.timeout_s))
         self._policy, self.asks = _policy(asked, request.policy)
+        if self.asks and (reason := sandbox.refusal(self._policy)):
+            # Nobody should be asked for what is refused afterwards.
+            raise ArgumentsError(reason)
         self.harmless = not self.asks and _only_looks(command)
         self.item = CommandExecution(
             id=call_id,
@@ -161,13 +165,12 @@ class ShellCall:
             on_output=show,
             stop=stop,
         )
-        shown = output if str(output) else Text(result.stdout + result.stderr)
-        if result.receipt.truncated:
-            # What streamed is the head alone; what is kept has the tail as well.
-            shown = Text(result.stdout + result.stderr)
+        # In the order it came, if all of it streamed; of a long output only the head does.
+        kept = result.stdout + result.stderr
+        shown = output if len(str(output)) == len(kept) else Text(kept)
         item = msgspec.structs.replace(
             self.item,
-            status=_STATUS.get(result.outcome, "failed"),
+            status=_status(result.outcome, stopped=stop.is_set()),
             output=shown,
             outcome=result.outcome,
             exit_code=result.exit_code,
@@ -182,12 +185,15 @@ class ShellCall:
         return Outcome(item, f"outcome: declined - {reason}", success=False)
 
 
-_STATUS: Final[Mapping[str, Status]] = {"exit": "completed", "killed": "interrupted"}
+def _status(outcome: str, *, stopped: bool) -> Status:
+    if outcome == "killed" and stopped:
+        return "interrupted"
+    return "completed" if outcome == "exit" else "failed"
 
 
 def _wall_s(asked_ms: float | None, allowed_s: float | None) -> float:
     """Return the seconds a command gets: a model can lower a person's limit, never raise it."""
-    limit = min(allowed_s or Limits().wall_s, LONGEST_WALL_S)
+    limit = allowed_s or Limits().wall_s
     return limit if asked_ms is None else min(limit, asked_ms / 1000)
 
 
@@ -229,7 +235,10 @@ def _only_looks(command: tuple[str, ...] | str) -> bool:
     redirect or substitute is left for a person to judge.
     """
     if isinstance(command, str):
-        if set(command) & set("`$<>;&(){}[]*?!~#\\\n\"'="):
+        # Only blanks part words in a shell: with another kind of space in it, a word is longer.
+        if not (command.isascii() and command.isprintable()):
+            return False
+        if set(command) & set("`$<>;&(){}[]*?!~#\\\"'="):
             return False
         parts = [part.split() for part in command.split("|")]
     else:
@@ -250,15 +259,6 @@ def describe(item: CommandExecution) -> str:
         "error": f"error - {item.message}",
     }.get(str(item.outcome), f"{item.outcome} - {item.message}")
     duration_s = item.receipt.duration_s if item.receipt else 0.0
-    output = _clipped(str(item.output), TEXT_LIMIT_BYTES)
+    output = shortened(str(item.output), TEXT_LIMIT_BYTES)
     lines = [f"outcome: {ended}", f"duration: {duration_s:.2f} s", "output:", output]
     return "\n".join(lines if output else [*lines[:2], "output: none"])
-
-
-def _clipped(text: str, limit_bytes: int) -> str:
-    raw = text.encode()
-    if len(raw) <= limit_bytes:
-        return text
-    half = limit_bytes // 2
-    head, tail = raw[:half].decode(errors="ignore"), raw[-half:].decode(errors="ignore")
-    return f"{head}\n[{len(raw) - 2 * half} bytes left out]\n{tail}"

@@ -122,14 +122,13 @@ class Kernel:
         *,
         mode: str = "workspace-write",
         person: Any = None,
-        fresh: bool = False,
         network: bool = False,
         **options: Any,
     ) -> Turn:
         folder = options.pop("folder", self.folder)
         policy = SandboxPolicy(mode=mode, workspace=folder, network=network)
         request = TurnRequest(prompt=prompt, policy=policy, **{"model": self.model, **options})
-        return self.session.run(request, page=self.page, approver=person or Person(), fresh=fresh)
+        return self.session.run(request, page=self.page, approver=person or Person())
 
     @property
     def pid(self) -> int:

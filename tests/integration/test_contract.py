@@ -129,7 +129,9 @@ def test_what_we_send_is_in_the_schema(schema: Path) -> None:
 
 
 def common() -> Json:
-    return wire.thread_params(cwd="/x", instructions="i", model="m", servers=("a",))
+    return wire.thread_params(
+        cwd="/x", instructions="i", model="m", config={"mcp_servers": {"a": {}}}
+    )
 
 
 def faults(value: Any, schema: Json, root: Json) -> list[str]:

@@ -85,8 +85,8 @@ def test_a_key_pays_and_is_nowhere_on_the_disk(stage: Any, shape: str, origin: s
     turn = kernel.ask()
     assert turn.final_response == "done"
     assert sent_keys(model) == [f"Bearer {key}"] * 2
-    name = "CODEX_API_KEY" if origin == "explicit" else "OPENAI_API_KEY"
-    assert kernel.backend.account() == Account("apiKey", f"from {name}, in memory only")
+    name = "given explicitly" if origin == "explicit" else "from OPENAI_API_KEY"
+    assert kernel.backend.account() == Account("apiKey", f"{name}, in memory only")
     assert "sk-test" not in str(turn)
     kernel.session.close()
     assert [files_with(stage.room, "sk-test"), files_with(stage.home, key)] == [[], []]

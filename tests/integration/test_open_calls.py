@@ -93,16 +93,16 @@ def test_events_arrive_while_a_person_thinks(stage: Any, people: Any, until: Any
     assert said in [str(item.text) for item in turn.items if hasattr(item, "text")]
 
 
-def test_a_script_that_goes_on_does_so_under_the_next_turns_policy(stage: Any) -> None:
+def test_a_script_that_goes_on_behind_its_turn_runs_nothing_in_the_next(stage: Any) -> None:
     first = json.dumps({"command": ["sleep", "600"]})
     second = json.dumps({"command": ["touch", "ran"]})
     script = f"{YIELDS}try {{ await tools.shell({first}) }} catch {{}}\nawait tools.shell({second})"
     model = stage.model(js(script), say("left it"), [wait_for_cell()], say("next"))
     kernel = stage.kernel(model, "gpt-6.1-sol")
     assert kernel.ask().final_response == "left it"
-    turn = kernel.ask(mode="read-only")
-    late = command(turn)
-    assert (turn.final_response, late.receipt.mode, late.exit_code) == ("next", "read-only", 1)
+    turn = kernel.ask(mode="full-access")
+    assert turn.final_response == "next"
+    assert [item for item in turn.items if isinstance(item, CommandExecution)] == []
     assert not (stage.folder / "ran").exists()
 
 

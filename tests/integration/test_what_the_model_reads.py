@@ -35,7 +35,7 @@ def test_our_instructions_are_what_the_model_reads(stage: Any, shape: str) -> No
 def test_the_note_says_where_the_model_is(stage: Any, shape: str) -> None:
     model = stage.model(say("one"))
     kernel = stage.kernel(model, shape)
-    turn = kernel.ask(mode="read-only", approval="untrusted", fresh=True, timeout_s=7)
+    turn = kernel.ask(mode="read-only", approval="untrusted", timeout_s=7)
     ((note,),) = notes(model)
     assert json.dumps(str(stage.folder)) in note
     assert "sandbox: read-only, network off" in note
@@ -53,8 +53,9 @@ def test_the_note_comes_again_only_when_it_says_something_new(stage: Any, shape:
     kernel.ask()
     kernel.ask(mode="read-only")
     kernel.ask(mode="read-only")
-    assert [len(found) for found in notes(model)] == [1, 1, 2, 2]
-    assert ["workspace-write" in note for note in notes(model)[-1]] == [True, False]
+    assert [len(found) for found in notes(model)] == [1, 2, 3, 3]
+    assert ["workspace-write" in note for note in notes(model)[-1]] == [True, True, False]
+    assert ["kernel: fresh" in note for note in notes(model)[-1]] == [True, False, False]
 
 
 def test_the_note_comes_with_a_taken_up_thread(stage: Any, shape: str) -> None:

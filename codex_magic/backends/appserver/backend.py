@@ -67,6 +67,14 @@ def hint(error: ev.TurnError) -> str:
 
 
 @dataclass(slots=True)
+class _Loaded:
+    """A thread that the server has open: its own model, and whether a turn has named an effort."""
+
+    model: str
+    effort_named: bool = False
+
+
+@dataclass(slots=True)
 class _RunningTurn:
     thread_id: str
     mailbox: Mailbox
@@ -93,8 +101,6 @@ class AppServerBackend:
         Further ``-c`` settings.
     api_key
         Used before any stored sign-in, and kept in memory only.
-    source
-        Where `binary.candidates` may look; the kernel's environment by default.
     """
 
     name = "app-server"
@@ -113,9 +119,10 @@ class AppServerBackend:
         self._api_key = api_key
         self._connection: Connection | None = None
         self._turn: _RunningTurn | None = None
-        self._loaded: dict[str, str] = {}
+        self._loaded: dict[str, _Loaded] = {}
         self._account: Account | None = None
         self.version: binary.Version | None = None
+        self.program: binary.CodexBinary | None = None
         self._news: list[ev.Notice] = []
 
     # --- threads ------------------------------------------------------------------------------
@@ -133,16 +140,20 @@ class AppServerBackend:
             The server cannot be reached.
         """
         died = self._connection is not None and self._connection.lost is not None
+        if self._turn is not None:
+            # It never said that it ended. A turn started now would only be added to it.
+            self.close()
+            died = True
         self._require_account(request.cwd)
         if request.resume is not None:
             seat = self._take_up(request, self._resolve(request))
         elif known is None or request.new:
             seat = self._start(request)
         elif known in self._loaded:
-            seat = Seat(known, request.model or self._loaded[known])
+            seat = Seat(known, request.model or self._loaded[known].model)
         else:
             seat = self._go_on(request, known, quietly=died)
-        self._loaded[seat.thread_id] = seat.model
+        self._loaded.setdefault(seat.thread_id, _Loaded(seat.model))
         if died:
             goes_on = " and the thread goes on" if seat.thread_id == known else ""
             self._news.append(ev.Notice(f"Codex had stopped; it was started again{goes_on}"))
@@ -235,7 +246,7 @@ class AppServerBackend:
 
     def threads(self, cwd: str | None, limit: int = 20) -> list[StoredThread]:
         """Return the stored threads of a folder, or of all, the newest first."""
-        self._connected(Path.cwd())
+        self._connected(_here())
         # Without the empty list the server shows the threads of one model provider only.
         params: dict[str, Any] = {"limit": limit, "modelProviders": []}
         answer = self._call("thread/list", params | ({"cwd": cwd} if cwd else {}))
@@ -249,20 +260,34 @@ class AppServerBackend:
             cwd=cwd,
             instructions=instructions(),
             model=model or request.model,
-            servers=config.get("mcp_servers") or (),
+            config=config,
         )
 
     # --- turns --------------------------------------------------------------------------------
 
     def start_turn(self, seat: Seat, turn: TurnInput, mailbox: Mailbox) -> None:
         """Start a turn; its events arrive in `mailbox`, the last a `TurnCompleted`."""
+        effort = self._effort(seat, turn.request)
+        params = wire.turn_start(seat.thread_id, turn, model=seat.model, effort=effort)
         running = self._turn = _RunningTurn(seat.thread_id, mailbox)
         try:
-            answer = self._call("turn/start", wire.turn_start(seat.thread_id, turn))
+            answer = self._call("turn/start", params)
+        except ConnectionLostError:
+            # It may have begun all the same; with the server it ends.
+            self.close()
+            raise
         except BackendError:
             self._turn = None
             raise
         running.begin(answer["turn"]["id"])
+
+    def _effort(self, seat: Seat, request: TurnRequest) -> str | None:
+        """Return the effort to name: a turn's own, or the model's once an earlier turn had one."""
+        loaded = self._loaded.setdefault(seat.thread_id, _Loaded(seat.model))
+        if request.effort is None and loaded.effort_named:
+            return wire.default_effort(self._call("model/list", {}), seat.model)
+        loaded.effort_named = request.effort is not None
+        return request.effort
 
     def answer(self, request_id: Any, answer: ToolAnswer) -> None:
         """Answer a `ToolCallRequested`; too late is not an error."""
@@ -276,10 +301,10 @@ class AppServerBackend:
             return
         # A person may interrupt between our request and the server's word that the turn began;
         # if that word comes later still, the reader interrupts the turn then.
-        turn.abandoned = not turn.known.wait(0.1)
+        turn.abandoned = True
         with contextlib.suppress(BackendError):
             # Refused where the turn is over already.
-            if not turn.abandoned:
+            if turn.known.wait(0.1):
                 self._call("turn/interrupt", _the_turn(turn), timeout_s=2.0)
 
     def steer(self, text: str) -> None:
@@ -306,13 +331,17 @@ class AppServerBackend:
 
     def account(self) -> Account:
         """Return who is signed in."""
-        return self._signed_in(Path.cwd())
+        return self._signed_in(_here())
 
     def close(self) -> None:
         """End the server."""
         connection, self._connection = self._connection, None
+        turn, self._turn = self._turn, None
         if connection is not None:
             connection.close()
+        if turn is not None:
+            # Whoever waits for it must not wait for ever.
+            turn.mailbox.put(ev.TurnCompleted("interrupted"))
         self._loaded.clear()
 
     def _call(self, method: str, params: Mapping[str, Any], *, timeout_s: float = 30.0) -> Any:
@@ -330,11 +359,13 @@ class AppServerBackend:
             try:
                 self._launch(candidate, cwd, ephemeral=self._api_key is not None)
             except (SetupError, BackendError) as error:
-                if i + 1 == len(found):
-                    raise
                 told = error.message
                 if isinstance(error, BackendError):
-                    told = f"{candidate.path} does not start: {told}"
+                    name = str(candidate.path)
+                    told = told if name in told else f"{name} does not start: {told}"
+                    error = ConnectionLostError(told, hint=error.hint)
+                if i + 1 == len(found):
+                    raise error from None
                 self._news.append(ev.Notice(f"{told}; the packaged one is used"))
             else:
                 break
@@ -358,6 +389,7 @@ class AppServerBackend:
             on_lost=self._lose,
         )
         self._connection = connection
+        self.program = program
         try:
             ours = installed_version("codex-magic")
             answer = connection.call("initialize", wire.initialize(ours), timeout_s=20.0)
@@ -377,10 +409,9 @@ class AppServerBackend:
                 f"{program.path} is Codex {spoken}, older than {binary.spoken(binary.MINIMUM)}",
                 hint=f"Type: {binary.INSTALL}",
             )
-        if self.version > binary.NEWEST_TESTED:
-            self._news.append(
-                ev.Notice(f"Codex {spoken} is newer than this package was tested with")
-            )
+        newer = ev.Notice(f"Codex {spoken} is newer than this package was tested with")
+        if self.version > binary.NEWEST_TESTED and newer not in self._news:
+            self._news.append(newer)
 
     def _sign_in(self, program: binary.CodexBinary, cwd: Path) -> None:
         """Use the explicit key, else the stored sign-in, else ``OPENAI_API_KEY``."""
@@ -393,9 +424,9 @@ class AppServerBackend:
             # The store is chosen when the server starts, and a key must never reach the disk.
             self.close()
             self._launch(program, cwd, ephemeral=True)
-        origin = "CODEX_API_KEY" if self._api_key else "OPENAI_API_KEY"
+        origin = "given explicitly" if self._api_key else "from OPENAI_API_KEY"
         self._call("account/login/start", {"type": "apiKey", "apiKey": key})
-        self._account = Account(kind="apiKey", detail=f"from {origin}, in memory only")
+        self._account = Account(kind="apiKey", detail=f"{origin}, in memory only")
 
     def _signed_in(self, cwd: Path) -> Account:
         """Return who is signed in, of a server that knows of it."""
@@ -436,8 +467,8 @@ class AppServerBackend:
         connection, turn = self._connection, self._turn
         if connection is None:
             return
-        method = message["method"]
-        if method in wire.SERVED and turn is not None:
+        method, params = message["method"], message.get("params") or {}
+        if method in wire.SERVED and turn is not None and _calls(params, turn):
             turn.mailbox.put(wire.tool_call(message))
         elif method in wire.SERVED:
             late = ToolAnswer("outcome: refused - the turn is over", success=False)
@@ -454,12 +485,25 @@ class AppServerBackend:
             turn.mailbox.put(ev.TurnCompleted("failed", _gone(reason)))
 
 
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # deleted under the kernel; what is asked here needs no folder
+        return Path("/")
+
+
 def _gone(reason: str) -> ev.TurnError:
     return ev.TurnError(message=reason, kind="connectionLost")
 
 
 def _the_turn(turn: _RunningTurn) -> dict[str, Any]:
     return {"threadId": turn.thread_id, "turnId": turn.turn_id}
+
+
+def _calls(params: wire.Json, turn: _RunningTurn) -> bool:
+    """Whether a call is the running turn's: another's would run under the wrong policy."""
+    theirs = (params.get("threadId"), params.get("turnId"))
+    return theirs == (turn.thread_id, turn.turn_id) and bool(params.get("callId"))
 
 
 def _belongs(params: wire.Json, turn: _RunningTurn, method: str) -> bool:

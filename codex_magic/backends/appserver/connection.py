@@ -1,8 +1,9 @@
 """JSON-RPC over the standard streams of a child process.
 
 One OS thread reads; it decodes lines, wakes waiting calls and hands everything else on, and never
-waits for anybody: whoever answers a request of the server does so later, from any OS thread. It
-knows no method names. The process has its own session, so that the interrupt a person sends to
+waits for anybody: whoever answers a request of the server does so later, from any OS thread. Another
+one writes whole lines, so that neither an interrupt nor a full pipe can leave half a message or hold
+up the reader. It knows no method names. The process has its own session, so that the interrupt a person sends to
 the kernel's process group does not reach it, and it ends when its standard input closes, so that
 a killed kernel leaves nothing behind.
 """
@@ -14,6 +15,7 @@ import contextlib
 import itertools
 import logging
 import queue
+import re
 import subprocess
 import threading
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -24,7 +26,7 @@ from codex_magic.errors import BackendError
 from codex_magic.mask import mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
 log = logging.getLogger("codex_magic")
@@ -86,7 +88,7 @@ class Connection:
         self._ids = itertools.count(1)
         self._waiting: dict[int, queue.SimpleQueue[Message | None]] = {}
         self._lock = threading.Lock()
-        self._writing = threading.Lock()
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._complaints: collections.deque[str] = collections.deque(maxlen=20)
         self.lost: str | None = None
         self._closing = False
@@ -106,6 +108,7 @@ class Connection:
         # The pump first: a process that dies at once has then said why before it is missed.
         self._pump = self._spawn(self._drain_complaints, "complaints")
         self._reader = self._spawn(self._read, "reader")
+        self._writer = self._spawn(self._write, "writer")
 
     def call(self, method: str, params: Mapping[str, Any], *, timeout_s: float = 30.0) -> Any:
         """Send a request and return its result.
@@ -123,7 +126,6 @@ class Connection:
             self._waiting[number] = reply
         try:
             self._send({"id": number, "method": method, "params": params})
-            self._still_there()
             message = reply.get(timeout=timeout_s)
         except queue.Empty:
             raise ConnectionLostError(
@@ -139,7 +141,7 @@ class Connection:
         return message.get("result")
 
     def _still_there(self) -> None:
-        # Between registering a call and sending it, the reader may have ended without seeing it.
+        # The reader may have ended before it could see a call that has just been registered.
         if self.lost is not None:
             raise ConnectionLostError(self.lost)
 
@@ -165,16 +167,15 @@ class Connection:
     def close(self, *, grace_s: float = 2.0) -> None:
         """End the process: by closing its input, and by force where that is not enough."""
         self._closing = True
-        with contextlib.suppress(OSError):
-            self._stdin.close()
+        self._outbox.put(None)
         try:
             self._process.wait(grace_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for reader in (self._reader, self._pump):
-            if reader is not threading.current_thread():
-                reader.join(grace_s)
+        for worker in (self._reader, self._pump, self._writer):
+            if worker is not threading.current_thread():
+                worker.join(grace_s)
 
     @property
     def _stdin(self) -> IO[bytes]:
@@ -187,13 +188,21 @@ class Connection:
         return thread
 
     def _send(self, message: Mapping[str, Any]) -> None:
-        line = msgspec.json.encode(message) + b"\n"
         try:
-            with self._writing:
+            line = msgspec.json.encode(message) + b"\n"
+        except UnicodeEncodeError:
+            hint = "Give the folder another name"
+            raise RefusedError("Codex takes names in UTF-8 only", hint=hint) from None
+        self._still_there()
+        self._outbox.put(line)
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError):  # the reader notices that it is gone, and says so
+            while (line := self._outbox.get()) is not None:
                 self._stdin.write(line)
                 self._stdin.flush()
-        except (OSError, ValueError):
-            raise ConnectionLostError(self._epitaph()) from None
+        with contextlib.suppress(OSError):
+            self._stdin.close()
 
     def _read(self) -> None:
         stdout = self._process.stdout
@@ -252,7 +261,7 @@ class Connection:
         """Return how the process ended, with the last thing it complained of."""
         code = self._process.poll()
         how = "Codex has stopped" if code is None else f"Codex has stopped (exit {code})"
-        last = next((text for text in reversed(self._complaints) if text), "")
+        last = telling(self._complaints)
         return f"{how}: {mask(last)[:300]}" if last else how
 
     def _drain_complaints(self) -> None:
@@ -261,6 +270,21 @@ class Connection:
         while line := stderr.readline(64 * 1024):
             self._complaints.append(line.decode(errors="replace").strip())
         stderr.close()
+
+
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
+_FRAME: Final = re.compile(r"\s*(\d+: |at /|stack backtrace|note: run with)", re.IGNORECASE)
+
+
+def telling(complaints: Iterable[str]) -> str:
+    """Return the line of a process's last words that says most: an error, else the last one.
+
+    The frames of a backtrace say nothing to a person.
+    """
+    said = [_COLOURS.sub("", line).strip() for line in complaints]
+    said = [line for line in said if line and not _FRAME.match(line)]
+    errors = [line for line in said if line.startswith("Error")]
+    return (errors or said or [""])[-1]
 
 
 def _shown(line: bytes) -> str:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, Final, cast
 
 from codex_magic import events as ev
@@ -30,6 +31,7 @@ from codex_magic.items import (
     ToolCall,
     UnknownItem,
     WebSearch,
+    well_formed,
 )
 
 Json = Mapping[str, Any]
@@ -67,8 +69,14 @@ OVERRIDES: Final = (
 
 
 def untrusted(cwd: str) -> str:
-    """Return the override that keeps the folder's own ``.codex/config.toml`` unread."""
-    return f'projects={{{json.dumps(cwd)}={{trust_level="untrusted"}}}}'
+    """Return the override that keeps the ``.codex/config.toml`` of a folder and above unread."""
+    tables = (f'{json.dumps(each)}={{trust_level="untrusted"}}' for each in _upwards(cwd))
+    return f"projects={{{','.join(tables)}}}"
+
+
+def _upwards(cwd: str) -> list[str]:
+    """Return a folder and those above it: trust in any of them would be trust in this one."""
+    return [cwd, *map(str, PurePath(cwd).parents)]
 
 
 def tape_provider(base_url: str) -> list[str]:
@@ -130,7 +138,7 @@ def thread_source(tools: Sequence[ToolSpec], after: tuple[str, str] | None = Non
 
 
 def thread_params(
-    *, cwd: str, instructions: str, model: str | None, servers: Iterable[str]
+    *, cwd: str, instructions: str, model: str | None, config: Json
 ) -> dict[str, Any]:
     """Return what ``thread/start``, ``thread/resume`` and ``thread/fork`` have in common.
 
@@ -139,18 +147,20 @@ def thread_params(
 
     Parameters
     ----------
-    servers
-        The MCP servers that the configuration names; each is switched off by its name, because an
-        empty table does not remove them.
+    config
+        The configuration as ``config/read`` tells it: each MCP server in it is switched off by its
+        name, because an empty table does not remove them, and each trusted folder is trusted no
+        more, because one of them may be the main folder of a worktree.
     """
+    folders = [*(config.get("projects") or ()), *_upwards(cwd)]
     params: dict[str, Any] = {
         "cwd": cwd,
         "sandbox": "read-only",
         "approvalPolicy": "never",
         "baseInstructions": instructions,
         "config": {
-            "projects": {cwd: {"trust_level": "untrusted"}},
-            "mcp_servers": {name: {"enabled": False} for name in servers},
+            "projects": {folder: {"trust_level": "untrusted"} for folder in folders},
+            "mcp_servers": {name: {"enabled": False} for name in config.get("mcp_servers") or ()},
         },
     }
     return params | ({"model": model} if model else {})
@@ -178,12 +188,19 @@ def thread_fork(common: Json, thread_id: str, source: str) -> Json:
     return {**thread_again(common, thread_id), "threadSource": source}
 
 
-def turn_start(thread_id: str, turn: TurnInput) -> Json:
-    """Return the parameters of ``turn/start``."""
+def turn_start(thread_id: str, turn: TurnInput, *, model: str, effort: str | None) -> Json:
+    """Return the parameters of ``turn/start``.
+
+    Parameters
+    ----------
+    model, effort
+        What this turn asks for. The server keeps what a turn is told for those behind it, so a
+        model is always named, and an effort whenever an earlier turn named one.
+    """
     request = turn.request
     context = {name: {"kind": "application", "value": text} for name, text in turn.context.items()}
     project = {name: {"kind": "untrusted", "value": text} for name, text in turn.project.items()}
-    optional = {"model": request.model, "effort": request.effort, "summary": request.summary}
+    optional = {"model": model, "effort": effort, "summary": request.summary}
     return {
         "threadId": thread_id,
         "input": [{"type": "text", "text": request.prompt}],
@@ -196,7 +213,7 @@ def turn_start(thread_id: str, turn: TurnInput) -> Json:
 
 def tool_result(answer: ToolAnswer) -> Json:
     """Return the answer to ``item/tool/call``."""
-    content = [{"type": "inputText", "text": answer.text}]
+    content = [{"type": "inputText", "text": well_formed(answer.text)}]
     return {"success": answer.success, "contentItems": content}
 
 
@@ -651,3 +668,9 @@ def tool_call(message: Json) -> ev.ToolCallRequested:
     return ev.ToolCallRequested(
         message["id"], params["callId"], params["tool"], params.get("arguments")
     )
+
+
+def default_effort(models: Json, model: str) -> str | None:
+    """Return the effort that a model has by itself, of the answer to ``model/list``."""
+    found = (row for row in models.get("data") or () if model in (row.get("id"), row.get("model")))
+    return next((row.get("defaultReasoningEffort") for row in found), None)
