@@ -90,21 +90,47 @@ class NobodyApprover:
         return Answer(
             Decision.DECLINE,
             "nobody",
-            "nobody can be asked here: the notebook runs without a person",
+            "nobody can be asked here: run the notebook with a person at it, "
+            "or allow more with -s or -a in the cell's first line",
         )
 
 
+_REASON_LENGTH: Final = 500
+_LONG: Final = 2000
+_WIDTH: Final = 96
+_GAP: Final = re.compile(" {4,}")
+
+
 def describe(request: ApprovalRequest) -> str:
-    """Return the question as text: every line of it comes from us, every word of theirs quoted."""
+    """Return the question as text: every line of it comes from us, every word of theirs quoted.
+
+    A command is shown to its end, however long; lines that go on are indented further than ours.
+    """
+    length = len(request.command)
+    said = f" (a long command: {length:,} characters)" if length > _LONG else ""
     lines = [
-        "Codex wants to run:",
-        f"    {visible(request.command)}",
-        f"in {visible(request.cwd)}, sandbox {request.sandbox}",
+        f"Codex wants to run{said}:",
+        *_wrapped(_quoted(request.command)),
+        f"in {_quoted(request.cwd)}, sandbox {request.sandbox}",
     ]
-    lines.extend(f"It asks to {visible(ask)}." for ask in request.asks)
+    lines.extend(f"It asks to {_quoted(ask)}." for ask in request.asks)
     if request.reason:
-        lines.append(f"Its reason: {visible(request.reason)}")
+        lines.append(f"Its reason: {_quoted(_cut(request.reason))}")
     return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    """Return `text` visible, also where spaces would push the rest of it out of sight."""
+    return _GAP.sub(lambda found: f"␠\u00d7{len(found[0])}", visible(text))
+
+
+def _wrapped(text: str) -> list[str]:
+    return [f"    {text[i : i + _WIDTH]}" for i in range(0, max(1, len(text)), _WIDTH)]
+
+
+def _cut(reason: str) -> str:
+    left = len(reason) - _REASON_LENGTH
+    return f"{reason[:_REASON_LENGTH]} [{left:,} characters left out]" if left > 0 else reason
 
 
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})

@@ -102,6 +102,11 @@ def _new_folder(wanted: Path) -> Path:
             wanted.mkdir()
         except FileExistsError:
             wanted = wanted.with_name(f"first-turn-{number}")
+        except OSError as error:
+            raise CodexMagicError(
+                f"{wanted.parent} cannot be written: {error.strerror}",
+                hint="Change to a folder of yours, and type it again",
+            ) from None
         else:
             break
     return wanted

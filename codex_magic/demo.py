@@ -5,6 +5,8 @@ It uses nbclient and looks only at what a notebook's outputs hold; it knows noth
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -12,7 +14,7 @@ import nbformat
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from codex_magic.page import grown
 from codex_magic.render import plain
@@ -35,7 +37,7 @@ class Result:
 
     @property
     def good(self) -> bool:
-        """Whether every turn completed."""
+        """Whether there were turns, and every one completed."""
         return not self.trouble
 
 
@@ -88,6 +90,17 @@ def run(lesson: Path, work: Path, *, out: TextIO) -> Result:
         Where turns are printed while they run.
     """
     notebook = nbformat.read(lesson, as_version=4)
+    path = work / lesson.name
+    try:
+        trouble = _execute(notebook, work, out)
+    finally:
+        nbformat.write(notebook, path)
+    turns = tuple(_turns(notebook))
+    return Result(path, _page(notebook, path), turns, trouble or _judged(turns))
+
+
+def _execute(notebook: Any, work: Path, out: TextIO) -> str:
+    """Run every cell; return what stopped it, or nothing."""
     # Without folders to look in, the only kernel there is runs in this very environment: a
     # person's own "python3" may be another one, without this package.
     here = KernelSpecManager(kernel_dirs=[])
@@ -103,18 +116,25 @@ def run(lesson: Path, work: Path, *, out: TextIO) -> Result:
     )
     client.out = out
     client.on_cell_execute = _announce(client)
-    trouble = ""
     try:
-        client.execute(cleanup_kc=True)  # the manager is ours: else its kernel would live on
+        # A kernel keeps a profile and a history; a demo leaves none among the person's own.
+        with tempfile.TemporaryDirectory(prefix="codex-magic-", ignore_cleanup_errors=True) as own:
+            client.execute(cleanup_kc=True, env=os.environ | {"IPYTHONDIR": own})
     except CellExecutionError as error:
-        trouble = f"a cell failed: {error.ename}: {error.evalue}"
-    path = work / lesson.name
-    nbformat.write(notebook, path)
-    turns = tuple(_turns(notebook))
+        return f"a cell failed: {error.ename}: {error.evalue}"
+    except CellTimeoutError:
+        return f"a cell took more than {CELL_TIMEOUT_S} s"
+    except DeadKernelError:
+        return "the kernel died"
+    return ""
+
+
+def _judged(turns: tuple[Turn, ...]) -> str:
+    """Return what was not good of the turns of a lesson that ran to its end."""
     bad = [turn for turn in turns if turn.status != "completed"]
-    if bad and not trouble:
-        trouble = f"{len(bad)} of {len(turns)} turns did not complete"
-    return Result(path, _page(notebook, path), turns, trouble)
+    if bad:
+        return f"{len(bad)} of {len(turns)} turns did not complete"
+    return "" if turns else "there was no turn"
 
 
 def _announce(client: _Watched) -> Any:

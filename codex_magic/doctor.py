@@ -68,8 +68,9 @@ def _sandbox() -> Check:
 
 def _codex(session: Session) -> Iterator[Check]:
     try:
-        program = binary.candidates()[0]
         account = session.backend.account()
+        # What runs may be another than the preferred one, which did not start.
+        program = getattr(session.backend, "program", None) or binary.candidates()[0]
     except CodexMagicError as error:
         yield Check("Codex", good=False, found=error.message, advice=error.hint)
         return

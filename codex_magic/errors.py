@@ -22,7 +22,13 @@ class OneLine(BaseException):
     """An exception that a notebook shows as one line, without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
-        return [" ".join(f"{type(self).__name__}: {self}".split())]
+        line = " ".join(f"{type(self).__name__}: {self}".split())
+        # Hosts and files choose some of these words; a terminal would obey their escapes.
+        return ["".join(char if char.isprintable() else _escape(char) for char in line)]
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode()
 
 
 class CodexMagicError(OneLine, Exception):

@@ -47,9 +47,9 @@ Everything below the first line is the prompt, untouched. Defaults are set by
 
 SUBCOMMANDS: Final = {
     "ask": "ask TEXT: one turn with TEXT as the prompt, taken literally",
-    "status": "what the next turn would run on: model, account, sandbox, thread, tape",
-    "doctor": "try everything a turn needs, and say what to type where it is not good",
-    "threads": "this kernel's threads, and those stored for this folder",
+    "status": "status: what the next turn would run on: model, account, sandbox, thread, tape",
+    "doctor": "doctor: try everything a turn needs, and say what to type where it is not good",
+    "threads": "threads: this kernel's threads, and those stored for this folder",
     "replay": "replay NAME: play a tape instead of calling a model; replay off: call models again",
 }
 
@@ -64,6 +64,9 @@ class CodexMagics(Magics):
 
     model = Unicode(None, allow_none=True, help="the model to ask").tag(config=True)
     effort = Unicode(None, allow_none=True, help="how hard the model thinks").tag(config=True)
+    summary = Unicode(None, allow_none=True, help="how much of its thoughts is told").tag(
+        config=True
+    )
     sandbox = Unicode(None, allow_none=True, help="what commands may touch").tag(config=True)
     approval = Unicode(None, allow_none=True, help="when to ask before acting").tag(config=True)
     timeout_s = Float(None, allow_none=True, help="seconds a command may take").tag(config=True)
@@ -88,7 +91,7 @@ class CodexMagics(Magics):
         return self._session
 
     def _settings(self) -> settings.Settings:
-        names = ("model", "effort", "sandbox", "approval", "timeout_s", "agents_md")
+        names = ("model", "effort", "summary", "sandbox", "approval", "timeout_s", "agents_md")
         chosen = {name: value for name in names if (value := getattr(self, name)) is not None}
         return settings.changed(
             settings.from_environment(), chosen, origin=f"{type(self).__name__}."
@@ -126,7 +129,6 @@ class CodexMagics(Magics):
                 request,
                 page=self._page(request),
                 approver=self._approver(),
-                fresh=self._shell.execution_count <= 1,
             )
         except KeyboardInterrupt:
             raise TurnInterrupted("the turn was stopped; what had arrived is kept") from None
@@ -157,7 +159,9 @@ class CodexMagics(Magics):
             print(line)
 
     def _replay(self, name: str) -> None:
+        name = name.strip("\"'")
         from codex_magic import tape  # noqa: PLC0415
+        from codex_magic.render import words  # noqa: PLC0415
 
         if not name:
             print("Lessons: " + ", ".join(tape.lessons()))
@@ -166,9 +170,10 @@ class CodexMagics(Magics):
         if found is None:
             print("Turns call a model again.")
             return
-        print(f"Tape {found.name} is on: no model is called, commands run for real. Its prompts:")
+        name = words.one_line(words.clean(found.name))
+        print(f"Tape {name} is on: no model is called, commands run for real. Its prompts:")
         for prompt in found.prompts:
-            print(f"  - {prompt}")
+            print("  - " + words.prose(prompt).replace("\n", "\n    "))
 
     # --- where it is shown, who is asked ------------------------------------------------------
 
@@ -268,11 +273,14 @@ def _publisher() -> Callable[[dict[str, Any], bool], None]:
 def _failure(turn: Turn) -> Exception:
     from codex_magic.backends.appserver.backend import hint  # noqa: PLC0415
     from codex_magic.errors import BackendError  # noqa: PLC0415
+    from codex_magic.mask import known_secrets, mask  # noqa: PLC0415
 
     error = turn.error
     if error is None:
         return BackendError("the turn failed")
-    return BackendError(f"the turn failed: {error.message.rstrip('.')}", hint=hint(error))
+    # An error is an output too, and is saved with the notebook.
+    message = mask(error.message, known_secrets()).rstrip(".")
+    return BackendError(f"the turn failed: {message}", hint=hint(error))
 
 
 def load(shell: InteractiveShell) -> None:

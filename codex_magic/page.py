@@ -113,17 +113,39 @@ class NotebookPage:
 
 
 class TerminalPage:
-    """Standard output: the text of a turn, printed as it grows."""
+    """Standard output: the text of a turn, printed as it grows.
 
-    def __init__(self, out: TextIO | None = None, *, quiet: bool = False) -> None:
+    Parameters
+    ----------
+    out
+        Where to; what `sys.stdout` is when something is printed.
+    quiet
+        Print the answer only.
+    clock
+        Seconds on a clock that only goes forward.
+    """
+
+    def __init__(
+        self,
+        out: TextIO | None = None,
+        *,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._out = out
         self._quiet = quiet
+        self._pace = _Pace(clock)
+        self._shown: Turn | None = None
         self._printed = ""
 
     def show(self, turn: Turn) -> None:
-        """Print what is new."""
-        if not self._quiet:
-            self._grow(plain.body(turn, live=True))
+        """Print what is new; see `Page.show`."""
+        if self._quiet or turn is self._shown or not self._pace.due(turn):
+            return
+        started = self._pace.now()
+        self._grow(plain.body(turn, live=True))
+        self._shown = turn
+        self._pace.drawn(started)
 
     def finish(self, turn: Turn) -> None:
         """Print what is still missing, and how the turn ended."""
@@ -141,8 +163,14 @@ class TerminalPage:
 
     def _write(self, text: str) -> None:
         out = self._out or sys.stdout
-        out.write(text)
+        out.write(writable(text, out.encoding))
         out.flush()
+
+
+def writable(text: str, encoding: str | None) -> str:
+    """Return `text` with a question mark for each character that `encoding` does not have."""
+    encoding = encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding, "replace")
 
 
 def grown(old: str, new: str) -> str:

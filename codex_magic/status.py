@@ -16,19 +16,28 @@ if TYPE_CHECKING:
 
 
 def lines(session: Session) -> Iterator[str]:
-    """Yield the session's state, a line for each thing; nothing is started that is not needed."""
+    """Yield the session's state, a line for each thing.
+
+    Codex is started, to ask who is signed in; no model is called.
+    """
     settings = session.settings
     probe = sandbox.probe()
+    account = _account(session)  # first: only a started Codex knows its version
     yield f"backend:  {session.backend.name}{_version(session)}"
-    yield f"account:  {_account(session)}"
+    yield f"account:  {account}"
     yield f"model:    {settings.model or 'the one Codex chooses'}"
     yield f"sandbox:  {settings.sandbox}; enforced here: {probe.level} ({probe.mechanism or probe.reason})"
     yield f"approval: {settings.approval}"
-    yield f"threads:  {', '.join(session.threads) or 'none yet'}"
+    yield f"threads:  {_line(', '.join(session.threads)) or 'none yet'}"
     if session.tape is not None:
-        yield f"tape:     {session.tape.name}; no model is called"
+        yield f"tape:     {_line(session.tape.name)}; no model is called"
     if session.last is not None:
-        yield f"last:     {session.last.status}, {session.last.model}"
+        yield f"last:     {session.last.status}, {_line(session.last.model)}"
+
+
+def _line(text: str) -> str:
+    """Return somebody else's words on one line that moves no cursor."""
+    return " ".join(words.clean(text).split())
 
 
 def _version(session: Session) -> str:
@@ -42,21 +51,21 @@ def _account(session: Session) -> str:
     try:
         account = session.backend.account()
     except CodexMagicError as error:
-        return str(error)
+        return _line(str(error))
     if not account.kind:
         return "nobody is signed in" if account.needed else "none needed"
-    return " ".join(part for part in (account.kind, account.detail) if part)
+    return _line(f"{account.kind} {account.detail}")
 
 
 def threads(session: Session, cwd: str) -> Iterator[str]:
     """Yield this kernel's threads, then those stored for a folder, the newest first."""
     mine = session.threads
     for name, thread_id in mine.items():
-        yield f"* {name:<12} {thread_id}"
+        yield f"* {_line(name):<12} {_line(thread_id)}"
     for row in session.backend.threads(cwd):
         if row.thread_id not in mine.values():
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated_at))
-            made = "" if row.ours else f" ({row.origin})"
+            made = "" if row.ours else f" ({_line(row.origin)})"
             preview = words.one_line(words.clean(row.preview), 60)
-            yield f"  {when} {row.thread_id} {preview}{made}"
+            yield f"  {when} {_line(row.thread_id)} {preview}{made}"
     yield "Take one up with: %%codex --resume ID"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import deque
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -101,6 +103,39 @@ def test_every_line_of_the_question_is_ours() -> None:
     assert describe(REQUEST) == QUESTION
 
 
+def asked(**known: str) -> list[str]:
+    return describe(replace(REQUEST, **{"command": "ls", "reason": "", **known})).split("\n")
+
+
+def test_spaces_push_nothing_out_of_sight() -> None:
+    lines = asked(command="ls" + " " * 5000 + "; rm -rf .   x", reason="a    b", cwd="/w     /x")
+    assert lines[0] == "Codex wants to run (a long command: 5,016 characters):"
+    assert lines[1] == "    ls␠\u00d75000; rm -rf .   x"
+    assert lines[2] == "in /w␠\u00d75/x, sandbox workspace-write"
+    assert lines[-1] == "Its reason: a␠\u00d74b"
+
+
+def test_a_long_reason_is_cut_and_says_so() -> None:
+    assert asked(reason="x" * 500)[-1] == "Its reason: " + "x" * 500
+    assert asked(reason="x" * 1600)[-1] == (
+        "Its reason: " + "x" * 500 + " [1,100 characters left out]"
+    )
+
+
+@given(st.text(min_size=1, max_size=500), st.integers(1, 30))
+def test_a_command_is_shown_to_its_end_and_looks_like_none_of_our_lines(
+    text: str, times: int
+) -> None:
+    first, *lines = asked(command=text * times)
+    end = next(i for i, line in enumerate(lines) if not line.startswith("    "))
+    shown = "".join(line[4:] for line in lines[:end])
+    assert lines[end] == "in /w\\n, sandbox workspace-write"
+    assert re.sub(r"␠\u00d7(\d+)", lambda found: " " * int(found[1]), shown) == visible(
+        text * times
+    )
+    assert ("characters)" in first) == (len(text * times) > 2000)
+
+
 # --- the dialogue ----------------------------------------------------------------------------
 
 YES = Answer(Decision.ACCEPT, "person")
@@ -152,5 +187,8 @@ def test_an_end_of_input_is_no_answer(end: type[BaseException]) -> None:
 
 
 def test_where_nobody_is_the_answer_is_no() -> None:
-    said = "nobody can be asked here: the notebook runs without a person"
+    said = (
+        "nobody can be asked here: run the notebook with a person at it, "
+        "or allow more with -s or -a in the cell's first line"
+    )
     assert NobodyApprover().ask(REQUEST) == Answer(Decision.DECLINE, "nobody", said)

@@ -24,6 +24,12 @@ def test_an_error_is_one_line_that_says_what_happened_and_what_to_type(
     assert isinstance(error, Exception)
 
 
+def test_what_a_host_says_moves_no_cursor() -> None:
+    error = errors.BackendError("a\x1b[2Jb\x9b1m\u202ec\r\nd\x00\ud800")
+    [line] = error._render_traceback_()
+    assert line == "BackendError: a\\x1b[2Jb\\x9b1m\\u202ec d\\x00\\ud800"
+
+
 def test_without_a_hint_there_is_only_what_happened() -> None:
     error = errors.CellError("it broke")
     assert (str(error), error.message, error.hint) == ("it broke", "it broke", "")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 import subprocess
@@ -7,17 +8,20 @@ import sys
 import textwrap
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from IPython.core.completer import provisionalcompleter
 
-from codex_magic import cell, magics
+from codex_magic import binary, cell, magics
 from codex_magic import events as ev
 from codex_magic.backends.base import Account, StoredThread
 from codex_magic.errors import BackendError, CellError, TurnInterrupted
 from codex_magic.lines import LiteralLine
 from codex_magic.policy import SandboxPolicy
+from codex_magic.session import Session
+from codex_magic.settings import Settings
 from codex_magic.turn import TurnRequest
 
 if TYPE_CHECKING:
@@ -147,6 +151,18 @@ def test_loading_writes_no_file_starts_no_process_and_imports_nothing_heavy(
         },
     )
     assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+def test_every_default_that_has_no_other_door_is_a_trait(
+    shell: InteractiveShell, script: Script
+) -> None:
+    script()
+    shell.run_line_magic("config", "CodexMagics.summary = 'detailed'")
+    loaded = shell.magics_manager.registry["CodexMagics"]
+    assert isinstance(loaded, magics.CodexMagics)
+    assert loaded.session().settings.summary == "detailed"
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    assert fields - set(magics.CodexMagics.class_own_traits()) == {"tape", "api_key"}
 
 
 # --- cells -----------------------------------------------------------------------------------
@@ -427,6 +443,19 @@ def test_a_failed_turn_is_shown_and_ends_in_one_line(
     assert last.startswith("BackendError: the turn failed: the stream broke off. ")
 
 
+def test_a_failure_is_saved_without_its_secrets(
+    shell: InteractiveShell, script: Script, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """An error is an output like any other."""
+    monkeypatch.setenv("SOME_TOKEN", "hidden-treasure")
+    error = ev.TurnError(message="the key hidden-treasure or sk-proj_" + "a1" * 12 + " is bad")
+    script([ev.TurnCompleted("failed", error)])
+    result = shell.run_cell("%%codex -q\ngo")
+    last = capsys.readouterr().out.splitlines()[-1]
+    for text in (str(result.error_in_exec), last):
+        assert "the key ***masked*** or ***masked*** is bad" in text
+
+
 def test_an_interrupted_turn_is_kept_and_stays_an_interrupt(
     shell: InteractiveShell, script: Script, capsys: Capture
 ) -> None:
@@ -521,6 +550,46 @@ def test_status_and_doctor_say_who_is_signed_in(
             "Type `codex-magic login` in a terminal, or set OPENAI_API_KEY",
         }[said]
     )
+
+
+def test_status_asks_codex_before_it_tells_its_version(
+    shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    backend = script()
+    backend.version = None
+
+    def account() -> Account:
+        backend.version = (0, 163, 1)
+        return Account("chatgpt")
+
+    backend.account = account
+    shell.run_cell("%codex status")
+    assert capsys.readouterr().out.startswith("backend:  scripted, Codex 0.163.1\n")
+
+
+def test_doctor_names_the_codex_that_runs(
+    shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    script().program = binary.CodexBinary(Path("/x/codex"), "package")
+    shell.run_cell("%codex doctor")
+    assert "ok  Codex: 0.163.0, /x/codex (from package)\n" in capsys.readouterr().out
+
+
+def test_what_others_named_moves_no_cursor(
+    shell: InteractiveShell, script: Script, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    bad = "a\x1b[2Jb\x07\x9bc\n"
+    backend = script()
+    backend.stored = [StoredThread(bad, bad, "/", bad, 0.0, ours=False)]
+    backend.account = lambda: Account(bad, bad)
+    shell.run_cell("%codex status")
+    shell.run_cell("%codex threads")
+    played = SimpleNamespace(name=bad, prompts=[bad])
+    monkeypatch.setattr(Session, "replay", lambda _self, _name: played)
+    shell.run_cell("%codex replay x")
+    shown = capsys.readouterr().out
+    assert set(shown).isdisjoint("\x1b\x07\x9b")
+    assert "Tape ab\\x07\\x9bc is on" in shown
 
 
 def test_threads_lists_the_kernels_own_and_the_stored_ones(

@@ -159,6 +159,37 @@ def test_quiet_prints_the_answer_when_it_is_there(typical: list[ev.Event]) -> No
     assert printed(typical, quiet=True)[0] == "There are **344** penguins.\n"
 
 
+def test_a_terminal_is_written_to_at_most_ten_times_a_second() -> None:
+    now, written = 0.0, []
+
+    class Out(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append((now, text))
+            return len(text)
+
+    page, turn = TerminalPage(Out(), clock=lambda: now), Turn()
+    for turn in turns([ev.ItemStarted(SAID), *words(1000)]):
+        page.show(turn)
+        now += 0.002
+    assert written[0] == (0.002, "w0 ")
+    assert 19 <= len(written) <= 22
+    turn = advance(turn, ev.TurnCompleted("completed"))
+    page.finish(turn)
+    text = "".join(text for _, text in written)
+    assert text == f"{plain.body(turn, live=True)}\n\n{plain.closing(turn)}\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("ascii", "a ? ? b"), ("latin-1", "a \xe9 ? b"), ("utf-8", "a \xe9 ✓ b")],
+)
+def test_what_a_terminal_cannot_show_is_replaced(encoding: str, shown: str) -> None:
+    raw = io.BytesIO()
+    page = TerminalPage(io.TextIOWrapper(raw, encoding=encoding))
+    page.show(advance(Turn(), ev.ItemCompleted(AgentMessage(id="m", text=Text("a é ✓ b")))))
+    assert raw.getvalue().decode(encoding) == shown
+
+
 @given(st.lists(st.text(max_size=5), max_size=10), st.lists(st.booleans(), max_size=10))
 def test_however_a_text_arrives_it_is_printed_once(pieces: list[str], shown: list[bool]) -> None:
     out = io.StringIO()

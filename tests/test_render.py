@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from typing import Any
 
+import hypothesis
 import msgspec
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from markdown_it import MarkdownIt
 from codex_magic import events as ev
 from codex_magic import items as it
 from codex_magic.mask import MASK
-from codex_magic.render import MIME, live, markdown, plain, saved, words
+from codex_magic.render import MIME, live, markdown, plain, saved, words, written
 from codex_magic.turn import Turn, advance, from_json
 
 RECEIPT = it.Receipt(level="full", mode="workspace-write", duration_s=0.012)
@@ -284,11 +286,31 @@ def test_a_rich_turn_as_markdown() -> None:
     assert markdown.text(RICH) == spelt(MARKDOWN)
 
 
-def test_a_quiet_turn_is_its_answer() -> None:
-    assert (plain.text(RICH, quiet=True), markdown.text(RICH, quiet=True)) == (
-        "**344** penguins.",
-        "**344** penguins.",
-    )
+def test_a_quiet_turn_is_its_answer_and_whether_it_was_a_tape() -> None:
+    played = "played from tape first-turn: no model was called"
+    assert plain.text(RICH, quiet=True) == f"**344** penguins.\n\n[{played}]"
+    assert markdown.text(RICH, quiet=True) == f"**344** penguins.\n\n<small>{played}</small>"
+    asked = msgspec.structs.replace(RICH, tape="")
+    assert plain.text(asked, quiet=True) == "**344** penguins."
+    assert markdown.text(asked, quiet=True) == "**344** penguins."
+
+
+def test_a_command_that_waits_for_a_person_says_so() -> None:
+    held = it.CommandExecution(id="c", command=("ls",))
+    turn = Turn(items=(held, it.CommandExecution(id="d", command=("wc",))), waiting_for="c")
+    assert "<code>ls</code> · waiting for your answer" in markdown.text(turn)
+    assert "<code>wc</code> · running" in markdown.text(turn)
+    assert plain.text(turn).startswith("$ ls  -> waiting for your answer\n\n$ wc  -> running")
+    assert plain.text(turn, live=True) == "$ ls\n\n$ wc\n\n(waiting for your answer)"
+    running = advance(turn, ev.ApprovalDecided("c", "accept", "person"))
+    assert plain.body(running, live=True).startswith(plain.body(turn, live=True))
+    assert "waiting" not in plain.text(running, live=True) + markdown.text(running)
+
+
+def test_a_footer_moves_no_cursor() -> None:
+    turn = over(tape="a\x1b[2J\x07", model="m\x9b", thread_name="t\u202e")
+    for quiet in (False, True):
+        assert set(plain.text(turn, quiet=quiet)).isdisjoint("\x1b\x07\x9b\u202e")
 
 
 FAILED = over(
@@ -503,7 +525,7 @@ def test_an_answer_does_not_swallow_what_follows(answer: str) -> None:
 
 @pytest.mark.parametrize("answer", SOUND, ids=ascii)
 def test_a_sound_answer_is_not_changed(answer: str) -> None:
-    assert markdown.closed(answer) == answer
+    assert written.harmless(answer) == answer
 
 
 @given(
@@ -515,6 +537,134 @@ def test_a_sound_answer_is_not_changed(answer: str) -> None:
 def test_no_fence_of_an_answer_swallows_what_follows(lines: list[str]) -> None:
     answer = "\n".join(lines)
     assert blocks(markdown.text(over(said(answer))))[-1] == ("inline", "<small>thread main</small>")
+
+
+# --- what an agent writes fetches nothing and obeys nothing ----------------------------------
+
+HARMLESS = {
+    "![x](https://host/?q=secret)": "[x](https://host/?q=secret)",
+    "!![x](u) wow![x][r] ![r]": "&#33;[x](u) wow[x][r] [r]",
+    "\\![x](u) \\<b>": "&#33;[x](u) &lt;b>",
+    "![x](data:image/png;base64,AA)": "[x](data:image/png;base64,AA)",
+    "<img src=https://host>": "&lt;img src=https://host>",
+    "<!-- a\n\n<pre>\n\n<details>": "&lt;!-- a\n\n&lt;pre>\n\n&lt;details>",
+    "[a](b`c) <img src=x> `": "[a](b<code>c) &lt;img src=x> </code>",
+    "`List<int>` `![` `` a`<b ``": (
+        "<code>List&lt;int></code> <code>&#33;&#91;</code> <code>a&#96;&lt;b</code>"
+    ),
+    "$a<b$ $$n![x]$$": "$a< b$ $$n! [x]$$",
+    "```<b>\n<b>": "```&lt;b>\n<b>\n```",
+    "    x\r<img>": "    x\n&lt;img>",
+}
+
+
+@pytest.mark.parametrize("text", HARMLESS, ids=ascii)
+def test_images_become_links_and_tags_text(text: str) -> None:
+    assert written.harmless(text) == HARMLESS[text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<https://a.org/?q=1> <http://a.org> <mailto:a@b.org>",
+        "| a | b |\n|---|---|\n| `x` | **y** |",
+        "$a < b$ and 1 < 2, x <- y <3 &lt; wow! [a](b) ~~c~~",
+        "```html\n<img src=x>\n![a](b)\n```",
+        "a\n\n    <b>\n\n    ![a](b)\n\nc",
+        "- a\n\n  ```\n  <b>\n  ```\n- b\n\n      <b>",
+        "> a\n>\n>     <b>\n>\n> ```\n> <b>\n> ```",
+        "1. a\n   1. b\n      ~~~\n      <b>\n      ~~~",
+    ],
+)
+def test_what_is_harmless_stays_as_it_was_written(text: str) -> None:
+    assert written.harmless(text) == text
+
+
+agents = st.lists(
+    st.sampled_from(["<img src=x>", "![a](b)", "![r]", "<b>", "</details>", "<!--", "<pre>", "<?x"])
+    | st.sampled_from(["\n", "\n\n", "\n    ", "\n  ", "\n\n    ", "\t", "\n> ", "\n- ", "\r"])
+    | st.sampled_from(["\n```", "\n~~~", "\n   ```", "\n      ```", "`", "``", "\\", "$", "|", "!"])
+    | st.sampled_from(
+        ["\n2. ", "\n1. ", "\n-", "\n-     ", "\n* * *", "\n---", "\n# ", "\n>", "[a]("]
+    )
+    | st.sampled_from(
+        ["\n|-|-|", "\n[r]: /u", " 'x", "')", "[", "]", "<https://x>", "x", "<a href='"]
+    )
+    | st.text(max_size=2),
+    max_size=16,
+).map("".join)
+
+
+def tokens(source: str) -> list[Any]:
+    return [inner for token in PARSER.parse(source) for inner in (token, *(token.children or ()))]
+
+
+def fetched_or_obeyed(source: str) -> list[str]:
+    """Images, and tags but for those of a code span of ours."""
+    found = [t for t in tokens(source) if t.type == "image" or t.type.startswith("html")]
+    return [t.content for t in found if t.content not in ("<code>", "</code>")]
+
+
+@hypothesis.settings(max_examples=500)
+@given(agents)
+def test_nothing_an_agent_writes_is_fetched_or_obeyed(text: str) -> None:
+    assert fetched_or_obeyed(written.harmless(text)) == []
+    running = Turn(items=(it.AgentMessage(id="m", text=T(text)),))
+    for turn in (running, over(said(text))):
+        for quiet in (False, True):
+            shown = markdown.text(turn, quiet=quiet)
+            assert {t for t in fetched_or_obeyed(shown) if not t.startswith(OURS)} == set()
+
+
+PARSERS_DIFFER = [
+    "\n1. x\n*\n-     <b>|`\n|-|-|",
+    "[a](\n\n  ```|\n---\n2. \n- - \n- \n2. ![a](b)",
+    "\n> - \n-     $\n>\n    > ![r]<b>",
+    "`\n<b>`",
+    "[r]: /u\n2. x\n\n    <img src=x>",
+]
+
+
+@pytest.mark.parametrize("text", PARSERS_DIFFER, ids=ascii)
+def test_where_parsers_differ_nothing_counts_as_code(text: str) -> None:
+    assert fetched_or_obeyed(written.harmless(text)) == []
+
+
+OURS = ("<small>", "</small>")
+sound_code = st.lists(
+    st.sampled_from(["<b>", "![a](b)", "`x`", "x", "", "    <i>", "- a", "> q", "<!--", "a\\<b"])
+)
+WHERE = {
+    "fenced": ("", "```html", "```"),
+    "tilde": ("", "~~~", "~~~~"),
+    "in a list": ("  ", "- a\n\n  ```", "  ```"),
+    "in a numbered list": ("   ", "1. a\n   ```sh", "   ```"),
+    "quoted": ("> ", "> ```", "> ```"),
+    "indented": ("    ", "a\n", ""),
+}
+
+
+@pytest.mark.parametrize("where", WHERE)
+@given(lines=sound_code, after=st.sampled_from(["", "Done.", "![a](b) <b>", "- <b>"]))
+def test_code_is_shown_as_it_was_written(where: str, lines: list[str], after: str) -> None:
+    indent, first, last = WHERE[where]
+    answer = "\n".join([first, *(indent + line for line in lines), last, "", after])
+    before, shown = (
+        [t.content for t in tokens(source) if t.type in ("fence", "code_block")]
+        for source in (answer, written.harmless(answer))
+    )
+    assert shown == before
+
+
+@given(agents)
+def test_reasoning_and_plans_are_harmless_too(text: str) -> None:
+    thought = it.Reasoning(id="r", status="completed", summary=T(text))
+    plan = it.Plan(id="p", status="completed", text=T(text))
+    steps = it.Plan(id="p", steps=(it.PlanStep(text="look"),), text=T(text))
+    for items in ((thought,), (plan,), (steps,), (said("- a"), said(text)), (said(text), plan)):
+        shown = markdown.text(over(*items))
+        assert [t for t in tokens(shown) if t.type == "image"] == []
+        assert not re.search("<(?:img|b|pre|!--)", "".join(fetched_or_obeyed(shown)))
 
 
 # --- terminal output as text -----------------------------------------------------------------

@@ -94,7 +94,7 @@ def test_default_then_environment_then_traits_then_line(
 
 def test_every_trait_is_a_setting() -> None:
     traits = set(magics.CodexMagics.class_own_traits(config=True))
-    assert traits == {field.name for field in fields(Settings)} - {"summary", "tape", "api_key"}
+    assert traits == {field.name for field in fields(Settings)} - {"tape", "api_key"}
 
 
 def test_a_key_is_not_shown() -> None:

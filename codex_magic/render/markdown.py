@@ -1,14 +1,15 @@
 """A turn as Markdown: what JupyterLab, nbconvert and GitHub show of a saved notebook.
 
-Commands and reasoning stand in ``<details>``, the answer below them as it was written. Whatever
-comes from a command is fenced or escaped: it is shown, never rendered.
+Commands and reasoning stand in ``<details>``, the answer below them as it was written, but for
+what `written` takes out of it. Whatever comes from a command is fenced or escaped: it is shown,
+never rendered.
 """
 
 from __future__ import annotations
 
 import html
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from codex_magic.items import (
     AgentMessage,
@@ -23,6 +24,7 @@ from codex_magic.items import (
     WebSearch,
 )
 from codex_magic.render import words
+from codex_magic.render.written import harmless
 
 if TYPE_CHECKING:
     from codex_magic.turn import Turn
@@ -31,34 +33,35 @@ _TICKS = {"completed": "x", "in_progress": " ", "pending": " "}
 
 
 def text(turn: Turn, *, quiet: bool = False) -> str:
-    """Return the turn as Markdown; `quiet` leaves the answer and how it ended."""
+    """Return the turn as Markdown; `quiet` leaves the answer, how it ended, and its tape."""
     if quiet:
-        blocks = [closed(turn.final_response)]
+        blocks = [harmless(turn.final_response)]
     else:
-        blocks = [_block(item, live=not turn.is_over) for item in turn.items]
+        blocks = [_block(item, turn) for item in turn.items]
         blocks.extend(_note(notice.text) for notice in turn.notices)
     if not turn.is_over and not any(blocks):
         blocks.append(_note("thinking …"))
     if ended := words.outcome(turn):
         blocks.append(f"**The turn {'' if turn.status == 'failed' else 'was '}{_escaped(ended)}**")
-    if turn.is_over and not quiet:
-        blocks.append(_note(" · ".join(words.footer(turn))))
+    if turn.is_over and (facts := words.taped(turn) if quiet else words.footer(turn)):
+        blocks.append(_note(" · ".join(facts)))
     return "\n\n".join(block for block in blocks if block)
 
 
-def _block(item: Item, *, live: bool) -> str:
+def _block(item: Item, turn: Turn) -> str:
+    live = not turn.is_over
     match item:
         case AgentMessage():
-            return closed(str(item.text) or str(item.draft))
+            return harmless(str(item.text) or str(item.draft))
         case Reasoning():
             thought = str(item.summary) or str(item.content) or str(item.draft)
             running = live and item.status == "in_progress"
-            return _details("Thinking" if running else "Thought", closed(thought), opened=running)
+            return _details("Thinking" if running else "Thought", harmless(thought), opened=running)
         case CommandExecution():
-            return _command(item, live=live)
+            return _command(item, live=live, asked=turn.waiting_for == item.id)
         case Plan():
             steps = [f"- [{_TICKS[step.status]}] {_escaped(step.text)}" for step in item.steps]
-            return "\n".join([*steps, "", closed(str(item.text))]).strip()
+            return "\n".join([*steps, "", harmless(str(item.text))]).strip("\n")
         case FileChange():
             diffs = words.clean("\n".join(change.diff for change in item.changes))
             paths = ", ".join(f"{change.kind} {change.path}" for change in item.changes)
@@ -77,13 +80,13 @@ def _block(item: Item, *, live: bool) -> str:
             return ""
 
 
-def _command(item: CommandExecution, *, live: bool) -> str:
+def _command(item: CommandExecution, *, live: bool, asked: bool) -> str:
     running = live and item.status == "in_progress"
     good = item.outcome == "exit" and item.exit_code == 0
     mark = "▸" if running else "✓" if good else "✗"
     whole = words.command(item)
     head = words.one_line(whole)
-    summary = f"{mark} {_code(head)} · {_escaped(words.ending(item))}"
+    summary = f"{mark} {_code(head)} · {_escaped(words.ending(item, asked=asked))}"
     inside = []
     if head != whole:
         inside.append(fenced(whole, "sh"))
@@ -138,12 +141,6 @@ def _escaped(line: str) -> str:
     return "".join(_MEANING.get(char, char) for char in html.escape(words.clean(line)))
 
 
-# Quotations and list markers, which may stand before a fence.
-_CONTAINERS = re.compile(r" *(?:(?:> ?|[-*+] {1,4}|\d{1,9}[.)] {1,4}) *)*")
-_CODE = 4  # indented so far, a line is code and no fence
-_OPENING = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})")
-
-
 def fenced(body: str, language: str = "text") -> str:
     """Return `body` in a fence that nothing inside can close."""
     if not body.strip():
@@ -151,47 +148,3 @@ def fenced(body: str, language: str = "text") -> str:
     longest = max((len(run) for run in re.findall(r"`+", body)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{body}\n{fence}"
-
-
-def closed(body: str) -> str:
-    """Return `body` with a fence that it left open closed, so that what follows is not code."""
-    opened: _Fence | None = None
-    item = 0  # where the text of the list item begins that the line belongs to
-    for line in body.expandtabs(4).split("\n"):
-        if opened is not None and not opened.has(line):
-            opened = None  # the list item or quotation ended, and with it what was open there
-        if opened is not None:
-            opened = None if opened.is_closed_by(line) else opened
-            continue
-        if line.strip() and _indent(line) < item:
-            item = 0
-        prefix = _CONTAINERS.match(line)[0]  # type: ignore[index]  # it also matches nothing
-        if prefix.strip(" >"):
-            item = len(prefix)
-        if found := _OPENING.match(line, len(prefix)):
-            fence = _Fence(re.sub(r"[^ >]", " ", prefix), found[1], item)
-            opened = fence if len(prefix) - item < _CODE or ">" in prefix else None
-    return f"{body}\n{opened.prefix}{opened.run}" if opened else body
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
-
-
-class _Fence(NamedTuple):
-    """An open fence: what stands before it on its line, its run of marks, its list item."""
-
-    prefix: str
-    run: str
-    item: int
-
-    def has(self, line: str) -> bool:
-        if ">" in self.prefix:
-            return line.lstrip().startswith(">")
-        return not line.strip() or _indent(line) >= self.item
-
-    def is_closed_by(self, line: str) -> bool:
-        inside = re.sub(r"^[ >]*> ?", "", line) if ">" in self.prefix else line[self.item :]
-        found = inside.strip()
-        long_enough = len(found) >= len(self.run) and not found.strip(self.run[0])
-        return long_enough and _indent(inside) < _CODE

@@ -36,15 +36,17 @@ def text(turn: Turn, *, live: bool = False, quiet: bool = False) -> str:
     live
         Also reasoning and the commands' output, for somebody who watches.
     quiet
-        The answer only.
+        The answer only, and what nobody may overlook: how it ended, that it was a tape.
     """
     said = words.prose(turn.final_response) if quiet else body(turn, live=live)
-    return "\n\n".join(block for block in (said, closing(turn, quiet=quiet)) if block)
+    # Not in the body, which only grows: when there is an answer, this is gone.
+    waiting = f"({words.WAITING})" if live and turn.waiting_for else ""
+    return "\n\n".join(block for block in (said, waiting, closing(turn, quiet=quiet)) if block)
 
 
 def body(turn: Turn, *, live: bool = False) -> str:
     """Return the turn's items; of a running turn this only grows."""
-    blocks = [_block(item, live=live) for item in turn.items]
+    blocks = [_block(item, live=live, asked=turn.waiting_for == item.id) for item in turn.items]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -55,8 +57,9 @@ def closing(turn: Turn, *, quiet: bool = False) -> str:
     blocks = [] if quiet else [f"note: {words.prose(notice.text)}" for notice in turn.notices]
     if ended := words.outcome(turn):
         blocks.append(f"The turn {_was(turn)}{words.prose(ended)}")
-    if not quiet:
-        blocks.append(f"[{' · '.join(words.footer(turn))}]")
+    facts = words.taped(turn) if quiet else words.footer(turn)
+    if facts:
+        blocks.append(f"[{' · '.join(words.clean(fact) for fact in facts)}]")
     return "\n".join(blocks)
 
 
@@ -64,12 +67,12 @@ def _was(turn: Turn) -> str:
     return "" if turn.status == "failed" else "was "
 
 
-def _block(item: Item, *, live: bool) -> str:
+def _block(item: Item, *, live: bool, asked: bool) -> str:
     match item:
         case AgentMessage():
             return words.prose(str(item.text) or str(item.draft))
         case CommandExecution():
-            return _command(item, live=live)
+            return _command(item, live=live, asked=asked)
         case Reasoning() if live:
             thought = words.prose(str(item.summary) or str(item.content) or str(item.draft))
             return f"(thinking) {thought}" if thought else ""
@@ -91,10 +94,10 @@ def _block(item: Item, *, live: bool) -> str:
             return ""
 
 
-def _command(item: CommandExecution, *, live: bool) -> str:
+def _command(item: CommandExecution, *, live: bool, asked: bool) -> str:
     command = words.command(item)
     if not live:
-        return f"$ {words.one_line(command)}  -> {words.ending(item)}"
+        return f"$ {words.one_line(command)}  -> {words.ending(item, asked=asked)}"
     lines = ["$ " + command.replace("\n", "\n  ")]
     if item.output:
         lines.append(words.clean(str(item.output)).rstrip("\n"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SAVED_OUTPUT_BYTES: Final = 8 * 1024
 
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
-_OVERWRITTEN: Final = re.compile(r"[^\n]*\r(?=[^\r\n])")
+_OVERWRITTEN: Final = re.compile(r"^[^\n]*\r(?=[^\r\n])", re.MULTILINE)
 _RETURNS: Final = re.compile(r"\r+(?=\n|\Z)")
 _UNUSUAL: Final = re.compile(r"[^\n\t -~]")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -40,14 +40,17 @@ def one_line(text: str, longest: int = 90) -> str:
     return line if len(line) <= longest else line[: longest - 2] + " …"
 
 
-def ending(item: CommandExecution) -> str:
-    """Return how a command ended, in a few words."""
+WAITING: Final = "waiting for your answer"
+
+
+def ending(item: CommandExecution, *, asked: bool = False) -> str:
+    """Return how a command ended, in a few words; `asked` is whether a person is asked of it."""
     took = f" · {duration(item.receipt.duration_s)}" if item.receipt else ""
     match item.outcome:
         case None if item.status == "declined":
             return f"declined: {_flat(item.message)}"
         case None if item.status == "in_progress":
-            return "running"
+            return WAITING if asked else "running"
         case None:
             return item.status
         case "exit":
@@ -90,9 +93,13 @@ def footer(turn: Turn) -> list[str]:
     if turn.started_at is not None and turn.completed_at is not None:
         facts.append(duration(max(0.0, turn.completed_at - turn.started_at)))
     facts.append(f"thread {turn.thread_name}")
-    if turn.tape:
-        facts.append(f"played from tape {turn.tape}: no model was called")
+    facts.extend(taped(turn))
     return [fact for fact in facts if fact]
+
+
+def taped(turn: Turn) -> list[str]:
+    """Return that no model was called, where a tape was played."""
+    return [f"played from tape {turn.tape}: no model was called"] if turn.tape else []
 
 
 def _tokens(usage: Usage) -> str:

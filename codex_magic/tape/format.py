@@ -25,6 +25,7 @@ channel        payload
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args
 
@@ -254,6 +255,7 @@ def parse(data: bytes, source: str = "lesson") -> Tape:
     RecordError
         Naming `source`, the line, and what is wrong.
     """
+    data = data.removeprefix(codecs.BOM_UTF8)  # some editors begin a file with it
     lines = [(n, line) for n, line in enumerate(data.split(b"\n"), 1) if line.strip()]
     if not lines:
         raise RecordError(f"{source} is empty", hint="A lesson begins with a header line")

@@ -6,6 +6,8 @@ import json
 import threading
 from typing import Any
 
+import pytest
+
 from codex_magic.approval import Answer
 from codex_magic.items import CommandExecution
 from codex_magic.policy import Decision
@@ -139,3 +141,39 @@ def test_an_interrupt_from_elsewhere_ends_the_turn_and_its_command(
     assert (turn.status, command(turn).status) == ("interrupted", "interrupted")
     assert processes("sleep 600.25") == {}
     assert kernel.ask().final_response == "next"
+
+
+def test_a_call_under_a_name_already_used_runs_nothing(stage: Any) -> None:
+    one, other = (
+        {
+            "type": "response.output_item.done",
+            "output_index": at,
+            "item": {
+                "type": "function_call",
+                "id": f"fc{at}",
+                "call_id": "same",
+                "name": "shell",
+                "arguments": json.dumps({"command": ["sh", "-c", f"echo x >> ran{at}"]}),
+                "status": "completed",
+            },
+        }
+        for at in (0, 1)
+    )
+    model = stage.model([raw(one), raw(other)], say("done"))
+    turn = stage.kernel(model, "gpt-5.5").ask()
+    ran = [path.read_text() for path in sorted(stage.folder.glob("ran*"))]
+    assert (turn.status, ran) == ("completed", ["x\n"])
+
+
+def test_a_page_that_fails_ends_the_turn(stage: Any, shape: str, processes: Any) -> None:
+    model = stage.model(call("shell", command=["sleep", "600.5"]), say("next"))
+    kernel = stage.kernel(model, shape)
+
+    def fail() -> None:
+        raise UnicodeEncodeError("latin-1", "…", 0, 1, "no such character")
+
+    kernel.page.once(lambda turn: len(turn.items) > 1, fail)
+    with pytest.raises(UnicodeEncodeError):
+        kernel.ask()
+    assert processes("sleep 600.5") == {}
+    assert (kernel.session.last.status, kernel.ask().final_response) == ("interrupted", "next")

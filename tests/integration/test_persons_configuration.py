@@ -96,3 +96,16 @@ def test_a_taken_up_thread_starts_no_server_either(stage: Any, shape: str) -> No
     second.session.close()
     assert not mark.exists()
     assert not (stage.home / "config.toml").exists()
+
+
+def test_a_trusted_repository_says_nothing_to_the_model_from_a_subfolder(
+    stage: Any, shape: str
+) -> None:
+    stage.file("workspace/.git/HEAD", "ref: refs/heads/main\n")
+    stage.file("workspace/.codex/config.toml", 'developer_instructions = "PLANTED"\n')
+    stage.file("codex/config.toml", f'[projects."{stage.folder}"]\ntrust_level = "trusted"\n')
+    folder = stage.folder / "analysis"
+    folder.mkdir()
+    model = stage.model(say("hello"))
+    stage.kernel(model, shape).ask(folder=folder)
+    assert "PLANTED" not in str(model.requests)

@@ -110,3 +110,13 @@ def test_effort_and_summary_reach_the_model(stage: Any, shape: str) -> None:
     stage.kernel(model, shape).ask(effort="high", summary="detailed")
     reasoning = model.requests[0]["reasoning"]
     assert (reasoning["effort"], reasoning["summary"]) == ("high", "detailed")
+
+
+def test_an_effort_is_for_its_turn_only(stage: Any, shape: str) -> None:
+    model = stage.model(say("one"), say("two"), say("three"))
+    kernel = stage.kernel(model, shape)
+    kernel.ask()
+    kernel.ask(effort="high")
+    kernel.ask()
+    first, second, third = (each["reasoning"]["effort"] for each in model.requests)
+    assert (second, third) == ("high", first)

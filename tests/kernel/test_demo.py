@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat import v4
 
+from codex_magic import demo
 from codex_magic.turn import MIME, from_json
 
 BIN = Path(sys.executable).parent
@@ -64,6 +68,35 @@ def test_the_demo_says_so_when_a_turn_does_not_complete(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "a cell failed" in done.stderr
     assert (tmp_path / "first-turn" / "01-first-turn.ipynb").is_file()
+
+
+STOPS = {
+    "import time; time.sleep(60)": "a cell took more than 2 s",
+    "import os; os._exit(1)": "the kernel died",
+    "1 / 0": "a cell failed: ZeroDivisionError: division by zero",
+    "x = 1": "there was no turn",
+}
+
+
+@pytest.mark.parametrize("code", STOPS)
+def test_whatever_stops_a_lesson_its_outputs_are_written(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("work", "home", "tmp"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("IPYTHONDIR", raising=False)
+    monkeypatch.setattr(demo.tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(demo, "CELL_TIMEOUT_S", 2)
+    lesson = tmp_path / "lesson.ipynb"
+    cells = [v4.new_code_cell("print('seen')"), v4.new_code_cell(code)]
+    nbformat.write(v4.new_notebook(cells=cells), lesson)
+    result = demo.run(lesson, tmp_path / "work", out=io.StringIO())
+    assert (result.trouble, result.good, result.turns) == (STOPS[code], False, ())
+    written = nbformat.read(tmp_path / "work" / "lesson.ipynb", as_version=4)
+    assert written.cells[0].outputs[0].text == "seen\n"
+    assert list((tmp_path / "home").glob(".ipython")) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_a_terminal_prints_text_and_no_object(tmp_path: Path) -> None:
