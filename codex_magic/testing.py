@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from codex_magic.tape import request as asked
 from codex_magic.tape.format import Chunk, Response
-from codex_magic.tape.server import Server
+from codex_magic.tape.server import Served, Server
 from codex_magic.tape.wire import Reply, Setting, Stream, answer, error
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Sequence
 
     from codex_magic.tape.request import Body, Request
@@ -98,7 +97,7 @@ def status(
     return Response(prompt=PROMPT, status=code, body=body or {}, headers=headers or {})
 
 
-class FakeModel:
+class FakeModel(Served):
     """A server that gives scripted responses, one per request, in their order.
 
     Parameters
@@ -122,11 +121,6 @@ class FakeModel:
             self.enqueue(*([response] if isinstance(response, Part) else response))
         self._server = Server(self._respond)
 
-    @property
-    def base_url(self) -> str:
-        """The root of the API; ends in ``/v1``."""
-        return self._server.base_url
-
     def enqueue(self, *parts: Part) -> None:
         """Append one response to the script."""
         chunks = tuple(part for part in parts if isinstance(part, Chunk))
@@ -136,24 +130,6 @@ class FakeModel:
             self._script.append(Response(prompt=PROMPT, chunks=chunks))
         else:
             raise ValueError("a status stands alone: it is the whole response")
-
-    def gate(self, name: str) -> threading.Event:
-        """Return what opens a gate that a response waits at."""
-        return self._server.gates[name].opened
-
-    def reached(self, name: str) -> threading.Event:
-        """Return what is set once a response waits at the gate."""
-        return self._server.gates[name].reached
-
-    def close(self) -> None:
-        """Stop answering and listening."""
-        self._server.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _respond(self, request: Request) -> Reply | Stream:
         self.requests.append(dict(request.body))

@@ -10,15 +10,14 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from codex_magic.tape import request as asked
 from codex_magic.tape.format import Chunk, Expectation, Response, Tape, clip, normal
-from codex_magic.tape.server import Server
+from codex_magic.tape.server import Served, Server
 from codex_magic.tape.wire import Reply, Setting, Stream, answer, error
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from codex_magic.tape.request import Body, Request
@@ -42,7 +41,7 @@ class Turn(NamedTuple):
         return [item for item in self.history if asked.is_call(item)]
 
 
-class Player:
+class Player(Served):
     """A server that plays one tape; it listens until closed.
 
     Parameters
@@ -60,29 +59,6 @@ class Player:
         self._reported: set[tuple[str, int, int]] = set()
         self._broken: dict[tuple[str, int, int], int] = {}
         self._server = Server(self._respond)
-
-    @property
-    def base_url(self) -> str:
-        """The root of the API, for the settings of a model provider."""
-        return self._server.base_url
-
-    def gate(self, name: str) -> threading.Event:
-        """Return what opens the gate that a lesson names."""
-        return self._server.gates[name].opened
-
-    def reached(self, name: str) -> threading.Event:
-        """Return what is set once a response waits at the gate."""
-        return self._server.gates[name].reached
-
-    def close(self) -> None:
-        """Stop playing and listening."""
-        self._server.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _respond(self, request: Request) -> Reply | Stream:
         body = request.body

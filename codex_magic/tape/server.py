@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from codex_magic.errors import BackendError
 from codex_magic.tape.request import Request
@@ -117,3 +117,32 @@ class Server:
     def _started(self, service: Service, port: int) -> None:
         self._service, self._port = service, port
         self._listening.set()
+
+
+class Served:
+    """Somebody who answers through a server of their own, until they are closed."""
+
+    _server: Server
+
+    @property
+    def base_url(self) -> str:
+        """The root of the API, for the settings of a model provider; ends in ``/v1``."""
+        return self._server.base_url
+
+    def gate(self, name: str) -> threading.Event:
+        """Return what opens a gate that a response waits at."""
+        return self._server.gates[name].opened
+
+    def reached(self, name: str) -> threading.Event:
+        """Return what is set once a response waits at the gate."""
+        return self._server.gates[name].reached
+
+    def close(self) -> None:
+        """Stop answering and listening."""
+        self._server.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
