@@ -350,3 +350,8 @@ def test_nothing_is_left_in_the_workspace(policy: SandboxPolicy, home: Path) -> 
     before = sorted(policy.workspace.parent.rglob("*"))
     assert run(["true"], policy=policy).exit_code == 0
     assert sorted(policy.workspace.parent.rglob("*")) == before
+
+
+def test_the_search_tool_that_models_are_used_to_is_there(policy: SandboxPolicy) -> None:
+    (Path(policy.workspace) / "a.txt").write_text("needle\n")
+    assert run(["rg", "--no-filename", "needle"], policy=policy).stdout == "needle\n"

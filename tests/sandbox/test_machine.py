@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from codex_magic import binary
 from codex_magic.sandbox import environment
 from codex_magic.sandbox.machine import gather
 
@@ -78,7 +80,11 @@ def test_the_confined_environment_is_a_short_list() -> None:
     assert set(made) == {
         "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "HOME", "USER", "PATH", "TERM", "EXTRA",
     }  # fmt: skip
-    assert made["PATH"].endswith("/usr/local/bin:/usr/bin:/bin")
+    own, _, tools = made["PATH"].partition(":/usr/local/bin:/usr/bin:/bin")
+    assert "/evil" not in made["PATH"]
+    assert Path(sys.executable).parent == Path(own.split(":")[0])
+    # What came with Codex, such as `rg`, stands behind the system's own.
+    assert tools.removeprefix(":") == str(binary.bundled_tools() or "")
     assert all(Path(folder).is_absolute() for folder in made["PATH"].split(":"))
 
 
