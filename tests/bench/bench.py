@@ -1,6 +1,6 @@
 """What things cost, each beside a bare control of the same run: ``python tests/bench/bench.py``.
 
-Prints; asserts nothing. Times are medians in milliseconds. Names as arguments choose benchmarks.
+Prints; asserts nothing. Times are medians. Names as arguments choose benchmarks.
 """
 
 from __future__ import annotations
@@ -58,9 +58,12 @@ def timed(work: Callable[[], Any], times: int) -> float:
     return statistics.median(took)
 
 
-def report(what: str, ours: float, control: float, of: str, goal: str) -> None:
+def report(what: str, ours: float, control: float, of: str, goal: str, unit: str = "ms") -> None:
     ratio = f"{ours / control:8.1f}x" if control else "        -"
-    print(f"{what:<44} {ours:9.2f} ms {ratio} of {of} ({control:.2f} ms); goal {goal}", flush=True)
+    print(
+        f"{what:<44} {ours:9.2f} {unit} {ratio} of {of} ({control:.2f} {unit}); goal {goal}",
+        flush=True,
+    )
 
 
 def load() -> None:
@@ -210,19 +213,27 @@ def fold() -> None:
         end = time.perf_counter()
         ours, control = MS * (middle - begin) / count, MS * (end - middle) / count
         report(
-            f"advance, one of {count} deltas (us, not ms)",
+            f"advance, one of {count} deltas",
             MS * ours,
             MS * control,
             "list.append",
             "10 us",
+            unit="us",
         )
+
+
+def press_interrupt() -> None:
+    """Interrupt as a front end does: the signal reaches the main thread, and wakes it."""
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGINT)
 
 
 def interrupt() -> None:
     """From the signal to the cell's end while a command runs, against a bare wait on a queue."""
 
     def bare() -> None:
-        threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
+        threading.Timer(0.05, press_interrupt).start()
         with suppress(KeyboardInterrupt):
             queue.SimpleQueue[int]().get(timeout=5)
 
@@ -237,7 +248,7 @@ def interrupt() -> None:
                 def press(page: Clocked = page, sent: list[float] = sent) -> None:
                     page.seen.wait()
                     sent.append(time.perf_counter())
-                    signal.raise_signal(signal.SIGINT)
+                    press_interrupt()
 
                 thread = threading.Thread(target=press)
                 thread.start()
