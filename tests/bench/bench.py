@@ -58,7 +58,8 @@ def timed(work: Callable[[], Any], times: int) -> float:
     return statistics.median(took)
 
 
-def report(what: str, ours: float, control: float, of: str, goal: str, unit: str = "ms") -> None:
+def report(what: str, ours: float, control: float, of: str, goal: str) -> None:
+    unit = "us" if goal.endswith("us") else "ms"
     ratio = f"{ours / control:8.1f}x" if control else "        -"
     print(
         f"{what:<44} {ours:9.2f} {unit} {ratio} of {of} ({control:.2f} {unit}); goal {goal}",
@@ -218,7 +219,6 @@ def fold() -> None:
             MS * control,
             "list.append",
             "10 us",
-            unit="us",
         )
 
 
