@@ -23,6 +23,7 @@ from codex_magic import context, sandbox
 from codex_magic import events as ev
 from codex_magic.approval import Answer, ApprovalRequest, Approver, verdict
 from codex_magic.backends.base import Backend, Mailbox, Seat, ToolAnswer, TurnInput
+from codex_magic.errors import BackendError
 from codex_magic.items import CommandExecution, Text, ToolCall
 from codex_magic.policy import Decision
 from codex_magic.tools.base import ArgumentsError, Call, Outcome, Tool
@@ -119,6 +120,8 @@ class Running:
                 self._step()
             self._tidy()
             self._page.finish(self.turn)
+        except BackendError:
+            raise  # it could not be started: there is nothing to stop, and nothing to show
         except BaseException as error:
             # Also where the page itself fails: the turn must not go on unseen.
             if isinstance(error, KeyboardInterrupt) or self._begun:
@@ -183,11 +186,14 @@ class Running:
 
     def _requested(self, event: ev.ToolCallRequested) -> None:
         self._seen.add(event.call_id)
+        if (tool := self._tools.get(event.tool)) is None:
+            offered = ", ".join(self._tools)
+            self._refuse(event, f"there is no tool {event.tool!r}; there are: {offered}")
+            return
         try:
-            tool = self._tools[event.tool]
             call = tool.prepare(event.call_id, event.arguments, self._request)
-        except (KeyError, ArgumentsError) as error:
-            self._refuse(event, error)
+        except ArgumentsError as error:
+            self._refuse(event, f"the arguments do not fit: {error}")
             return
         opened = self._open[event.call_id] = _OpenCall(event.request_id, call)
         self._fold(ev.ItemStarted(call.item))
@@ -201,12 +207,8 @@ class Running:
             case "ask":
                 self._ask(opened)
 
-    def _refuse(self, event: ev.ToolCallRequested, error: Exception) -> None:
-        if isinstance(error, ArgumentsError):
-            text = f"outcome: refused - the arguments do not fit: {error}"
-        else:
-            offered = ", ".join(self._tools)
-            text = f"outcome: refused - there is no tool {event.tool!r}; there are: {offered}"
+    def _refuse(self, event: ev.ToolCallRequested, reason: str) -> None:
+        text = f"outcome: refused - {reason}"
         shown = next(item for item in self.turn.items if item.id == event.call_id)
         if isinstance(shown, ToolCall):
             failed = msgspec.structs.replace(shown, status="failed", output=Text(text))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from codex_magic.approval import Answer
-from codex_magic.items import CommandExecution
+from codex_magic.errors import BackendError, CellError
+from codex_magic.items import CommandExecution, UserMessage
 from codex_magic.policy import Decision
-from codex_magic.testing import call, js, pause_at, raw, say, tool_outputs
+from codex_magic.running import PATIENCE_S
+from codex_magic.testing import call, js, pause_at, raw, say, tool_outputs, user_texts
 
 YES = Answer(Decision.ACCEPT, "person")
 YIELDS = '// @exec: {"yield_time_ms": 500}\n'
@@ -177,3 +180,35 @@ def test_a_page_that_fails_ends_the_turn(stage: Any, shape: str, processes: Any)
         kernel.ask()
     assert processes("sleep 600.5") == {}
     assert (kernel.session.last.status, kernel.ask().final_response) == ("interrupted", "next")
+
+
+def test_what_is_added_to_a_running_turn_reaches_the_model_and_the_turn(
+    stage: Any, shape: str
+) -> None:
+    go = stage.folder / "go"
+    waits = "echo begun; while [ ! -e go ]; do sleep 0.01; done"
+    model = stage.model(call("shell", command=waits), say("both"))
+    kernel = stage.kernel(model, shape)
+
+    def add() -> None:
+        kernel.backend.steer("and the other")
+        go.touch()
+
+    kernel.page.once(lambda turn: "begun" in str(getattr(turn.items[-1], "output", "")), add)
+    turn = kernel.ask("this")
+    said = [str(item.text) for item in turn.items if isinstance(item, UserMessage)]
+    assert (turn.final_response, said) == ("both", ["this", "and the other"])
+    assert user_texts(model.requests[-1])[-1] == "and the other"
+    with pytest.raises(CellError, match="no turn is running"):
+        kernel.backend.steer("too late")
+
+
+def test_a_turn_that_is_refused_at_its_start_is_told_at_once(stage: Any, shape: str) -> None:
+    model = stage.model(say("next"))
+    kernel = stage.kernel(model, shape)
+    begun = time.monotonic()
+    with pytest.raises(BackendError, match="exceeds the maximum length"):
+        kernel.ask("x" * (1024 * 1024 + 1))
+    assert time.monotonic() - begun < PATIENCE_S
+    assert kernel.page.shown is None
+    assert kernel.ask().final_response == "next"

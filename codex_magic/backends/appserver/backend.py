@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import uuid
 from dataclasses import dataclass, field
 from importlib.metadata import version as installed_version
 from importlib.resources import files
@@ -36,6 +37,7 @@ from codex_magic.backends.base import (
     TurnInput,
 )
 from codex_magic.errors import BackendError, CellError, SetupError
+from codex_magic.items import Text, UserMessage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -326,6 +328,8 @@ class AppServerBackend:
                 "input": [{"type": "text", "text": text}],
             },
         )
+        said = UserMessage(id=f"steer {uuid.uuid4()}", status="completed", text=Text(text))
+        turn.mailbox.put(ev.ItemCompleted(said))
 
     # --- the server ---------------------------------------------------------------------------
 
