@@ -125,25 +125,73 @@ class Receipt(Value, frozen=True, kw_only=True):
     ----------
     level
         What confined it: ``full``, ``partial``, ``none``, or ``external``.
+    mechanism
+        What did it, in words.
     mode
         The sandbox mode it ran under.
     network
         Whether it had the machine's network.
+    policy_hash
+        The beginning of the SHA-256 of its sandbox policy; two commands under the same policy
+        have the same.
+    decision, decided_by
+        Whether it might run, and who said so: a person, a policy, a rule.
     duration_s
         Seconds from start to end.
+    cpu_s, peak_memory_bytes
+        What all its processes used together; of memory the most that was seen at one time.
     stdout_bytes, stderr_bytes
         Bytes it wrote, also those that were not kept.
+    stdout_sha256, stderr_sha256
+        Of all these bytes; empty where there are none.
     truncated
         Whether anything it wrote was left out.
+    created, changed, deleted
+        Paths below the workspace and the writable folders, at most `FILES_NAMED` of each kind.
+    files_more
+        How many further ones there were; -1 where there is too much to compare.
+    quarantined
+        What was put aside because other programs would have obeyed it, and where it is now.
+    restored
+        What was put back as it had been.
+    protected
+        Protected files that are not as they were before, changed by it or by somebody else.
+    imported
+        Changed files that the kernel has imported.
+    network_refused
+        How often it tried to reach a network that it did not have.
+    notes
+        What of the policy this machine could not do, in words.
     """
 
     level: str
     mode: str
+    mechanism: str = ""
     network: bool = False
+    policy_hash: str = ""
+    decision: str = ""
+    decided_by: str = ""
     duration_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_memory_bytes: int = 0
     stdout_bytes: int = 0
     stderr_bytes: int = 0
+    stdout_sha256: str = ""
+    stderr_sha256: str = ""
     truncated: bool = False
+    created: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    files_more: int = 0
+    quarantined: tuple[str, ...] = ()
+    restored: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    imported: tuple[str, ...] = ()
+    network_refused: int = 0
+    notes: tuple[str, ...] = ()
+
+
+FILES_NAMED: Final = 20
 
 
 Outcome = Literal["exit", "timeout", "killed", "refused", "error"]
@@ -185,9 +233,28 @@ class Change(Value, frozen=True, kw_only=True):
 
 
 class FileChange(ItemBase, frozen=True, kw_only=True, tag="file_change"):
-    """An edit."""
+    """An edit.
+
+    Parameters
+    ----------
+    changes
+        What became of the files; until it has been made, and where it was declined, what was
+        proposed: then a diff is in the words of the proposal.
+    message
+        What went wrong, in one sentence.
+    asked, decision
+        What exceeded the policy, and what the approver answered.
+    receipt
+        What the program that made it did.
+    """
 
     changes: tuple[Change, ...] = ()
+    cwd: str = ""
+    reason: str = ""
+    message: str = ""
+    asked: tuple[str, ...] = ()
+    decision: str | None = None
+    receipt: Receipt | None = None
 
 
 class ToolCall(ItemBase, frozen=True, kw_only=True, tag="tool_call"):

@@ -22,6 +22,7 @@ ApprovalPolicy = Literal["untrusted", "on-request", "never"]
 APPROVAL_POLICIES: Final[tuple[ApprovalPolicy, ...]] = get_args(ApprovalPolicy)
 
 MIB: Final = 1024 * 1024
+GIB: Final = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +42,37 @@ class SandboxPolicy:
     writable
         Further folders that may be written.
     readable
-        ``all``: the system as it is, less what is always hidden. Otherwise the only paths that are
-        shown beside the workspace and the system's own programs.
+        ``all``: the system as it is, less what is always hidden. ``minimal``: the workspace, the
+        system's own programs, and what the kernel's Python imports. Paths: these beside it.
+    hidden
+        Further files and folders that are not there for a command.
+    protected
+        Further files and folders that stay read-only, also inside writable ones.
+    unprotected
+        What may be written all the same, such as the ``.git`` of the workspace: whole entries at
+        the top of a writable folder, there or not yet.
+    env_allow
+        Names of the kernel's variables that a command gets beside the few harmless ones.
+    unix_sockets
+        Whether a command may make Unix sockets of its own; with them it also reaches those that
+        others have left in folders it can see.
     """
 
     mode: SandboxMode = "workspace-write"
     workspace: Path
     network: bool = False
     writable: tuple[Path, ...] = ()
-    readable: Literal["all"] | tuple[Path, ...] = "all"
+    readable: Literal["all", "minimal"] | tuple[Path, ...] = "all"
+    hidden: tuple[Path, ...] = ()
+    protected: tuple[Path, ...] = ()
+    unprotected: tuple[Path, ...] = ()
+    env_allow: tuple[str, ...] = ()
+    unix_sockets: bool = False
+
+    @property
+    def shown(self) -> tuple[Path, ...]:
+        """The paths that are readable beside the usual ones."""
+        return self.readable if isinstance(self.readable, tuple) else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +83,19 @@ class Limits:
     ----------
     wall_s
         Seconds until the command and everything it started is killed.
+    cpu_s
+        Seconds of processor time that each process of it gets.
+    memory_bytes
+        What all its processes hold together, shared pages counted once; one process cannot even
+        ask for more.
+    processes
+        How many processes and OS threads there may be at once.
+    open_files
+        How many files each process may have open.
+    file_bytes
+        The size of each file it writes.
+    disk_bytes
+        What it may write to disks in all.
     output_bytes
         Bytes kept of each stream, half from its beginning and half from its end.
     flood_bytes
@@ -69,6 +105,12 @@ class Limits:
     """
 
     wall_s: float = 120.0
+    cpu_s: int = 120
+    memory_bytes: int = 2 * GIB
+    processes: int = 256
+    open_files: int = 1024
+    file_bytes: int = GIB
+    disk_bytes: int = 4 * GIB
     output_bytes: int = MIB
     flood_bytes: int = 64 * MIB
     tmp_bytes: int = 256 * MIB
@@ -80,3 +122,11 @@ class Decision(enum.StrEnum):
     ACCEPT = "accept"
     DECLINE = "decline"
     CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """That a command may run, and who said so: ``policy`` where nobody had to be asked."""
+
+    decision: Decision = Decision.ACCEPT
+    by: str = "policy"

@@ -91,6 +91,15 @@ class ScriptedBackend:
         self.is_closed = True
 
 
+@pytest.fixture(scope="session", autouse=True)
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The commands of tests are not in the log of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("data")
+        patch.setenv("JUPYTER_DATA_DIR", str(folder))
+        yield folder
+
+
 @pytest.fixture
 def reply() -> Callable[[str], list[ev.Event]]:
     """The events of a turn that only answers."""

@@ -61,7 +61,12 @@ ITEMS = {
         "decision": st.none() | any_text,
         "receipt": st.none() | receipts,
     },
-    it.FileChange: {"changes": st.lists(values(it.Change), max_size=2).map(tuple)},
+    it.FileChange: {
+        "changes": st.lists(values(it.Change), max_size=2).map(tuple),
+        "asked": st.lists(any_text, max_size=2).map(tuple),
+        "decision": st.none() | any_text,
+        "receipt": st.none() | receipts,
+    },
     it.ToolCall: {},
     it.Plan: {"steps": steps},
     it.WebSearch: {},

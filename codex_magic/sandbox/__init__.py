@@ -2,12 +2,13 @@
 
 A confined command sees the system read-only, an empty home, its own processes and, unless it is
 granted, no network; it writes in the workspace and in private temporary folders; and all it
-started is dead when `run` returns. Asking a person first, and keeping a log, are not done here.
+started is dead when `run` returns; its receipt says what it did. Asking a person first is not done
+here.
 """
 
 from __future__ import annotations
 
 from codex_magic.sandbox.probe import Probe, probe
-from codex_magic.sandbox.runner import CommandResult, refusal, run
+from codex_magic.sandbox.runner import CommandResult, Occasion, declined, refusal, run
 
-__all__ = ["CommandResult", "Probe", "probe", "refusal", "run"]
+__all__ = ["CommandResult", "Occasion", "Probe", "declined", "probe", "refusal", "run"]

@@ -63,12 +63,22 @@ def resolve(policy: SandboxPolicy) -> SandboxPolicy:
         raise SandboxError(f"there is no sandbox mode {policy.mode!r}")
     workspace = _folder(policy.workspace, "the workspace")
     writable = tuple(_folder(path, "the writable folder") for path in policy.writable)
-    readable = policy.readable
-    if readable != "all":
-        readable = tuple(Path(os.path.realpath(path)) for path in readable)
-        if missing := [path for path in readable if not path.exists()]:
-            raise SandboxError(f"the readable path {missing[0]} does not exist")
-    return dataclasses.replace(policy, workspace=workspace, writable=writable, readable=readable)
+    if isinstance(policy.readable, str) and policy.readable not in ("all", "minimal"):
+        raise SandboxError(f"readable is {policy.readable!r}: it must be all, minimal or paths")
+    shown = tuple(Path(os.path.realpath(path)) for path in policy.shown)
+    if missing := [path for path in shown if not path.exists()]:
+        raise SandboxError(f"the readable path {missing[0]} does not exist")
+    readable = policy.readable if isinstance(policy.readable, str) else shown
+    # The entry itself, also where it is a link.
+    unprotected = tuple(
+        Path(os.path.realpath(path.parent), path.name) for path in policy.unprotected
+    )
+    tops = (workspace, *writable)
+    if odd := [path for path in unprotected if path.parent not in tops]:
+        raise SandboxError(f"{odd[0]} does not stand at the top of a writable folder")
+    return dataclasses.replace(
+        policy, workspace=workspace, writable=writable, readable=readable, unprotected=unprotected
+    )
 
 
 def working_folder(cwd: Path | str | None, workspace: Path) -> Path:
@@ -107,11 +117,9 @@ def admit(policy: SandboxPolicy, machine: Machine) -> None:
 
 def _newly_shown(policy: SandboxPolicy, machine: Machine) -> list[str]:
     """Return the readable paths that a mask would not cover again."""
-    if policy.readable == "all":
-        return []
     return [
         path
-        for path in map(str, policy.readable)
+        for path in map(str, policy.shown)
         if within_any(path, (*machine.covered, *machine.secret, *machine.scratch))
     ]
 

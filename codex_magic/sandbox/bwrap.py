@@ -50,6 +50,11 @@ class Machine:
         Parts of ``/proc`` that a root user could write to or learn too much from.
     protected
         What stays read-only inside the writable roots.
+    checked
+        Of these, what somebody else replaces while it is open: whoever can protect only at a price
+        may leave them to a check afterwards.
+    hidden, hidden_files
+        Folders and files that somebody wants hidden, also inside the workspace.
     resolver
         The file that names the DNS servers, where a mask would hide it.
     """
@@ -64,6 +69,9 @@ class Machine:
     proc_readonly: tuple[str, ...] = ()
     proc_masked: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
+    checked: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    hidden_files: tuple[str, ...] = ()
     resolver: str | None = None
 
 
@@ -137,21 +145,30 @@ def mounts(policy: SandboxPolicy, machine: Machine, limits: Limits) -> list[Moun
     sizes = dict.fromkeys(machine.scratch, limits.tmp_bytes)
     hidden = [file for file in machine.secret_files if not within_any(file, masks)]
     sources = {place: source for source, place in machine.python}
-    if policy.readable != "all":
-        sources |= {path: path for path in map(str, policy.readable)}
+    sources |= {path: path for path in map(str, policy.shown)}
     behind = [place for place in outermost(sources) if within_any(place, masks)]
-    folders = roots(policy)
-    writes = policy.mode == "workspace-write"
     return [
         *_base(policy, machine, sources.keys() - set(behind), sources),
         *_kernel_files(machine, limits),
         *(_empty(mask, sizes.get(mask, SMALL_BYTES)) for mask in masks),
         Mount(machine.home, ("--dir", machine.home), shows=False),
-        *(Mount(file, ("--ro-bind", "/dev/null", file)) for file in hidden),
+        *(_nothing(file) for file in hidden),
         *(_read_only(place, sources[place]) for place in behind),
         *(_read_only(path) for path in (machine.resolver,) if policy.network and path),
-        *(Mount(f, ("--bind", f, f)) if writes else _read_only(f) for f in folders),
-        *(_read_only(path) for path in machine.protected if writes and within_any(path, folders)),
+        *_roots(policy, machine),
+        *(_empty(folder, SMALL_BYTES) for folder in machine.hidden),
+        *(_nothing(file) for file in machine.hidden_files),
+    ]
+
+
+def _roots(policy: SandboxPolicy, machine: Machine) -> list[Mount]:
+    """Return the workspace and the writable folders, and over them what is protected there."""
+    folders = roots(policy)
+    if policy.mode != "workspace-write":
+        return [_read_only(folder) for folder in folders]
+    return [
+        *(Mount(folder, ("--bind", folder, folder)) for folder in folders),
+        *(_read_only(path) for path in machine.protected if within_any(path, folders)),
     ]
 
 
@@ -173,12 +190,16 @@ def _kernel_files(machine: Machine, limits: Limits) -> list[Mount]:
         sized._replace(words=(*sized.words, "--remount-ro", "/dev")),
         Mount("/proc", ("--proc", "/proc")),
         *(_read_only(path) for path in machine.proc_readonly),
-        *(Mount(path, ("--ro-bind", "/dev/null", path)) for path in machine.proc_masked),
+        *(_nothing(path) for path in machine.proc_masked),
     ]
 
 
 def _read_only(place: str, source: str | None = None) -> Mount:
     return Mount(place, ("--ro-bind", source or place, place))
+
+
+def _nothing(file: str) -> Mount:
+    return Mount(file, ("--ro-bind", "/dev/null", file))
 
 
 def _empty(place: str, size: int) -> Mount:

@@ -18,17 +18,30 @@ from codex_magic.mask import SECRET_NAME
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-PASSED: Final = frozenset(("LANG", "LANGUAGE", "TZ", "VIRTUAL_ENV", "CONDA_PREFIX"))
+PASSED: Final = (
+    *("LANG", "LANGUAGE", "TZ", "VIRTUAL_ENV", "CONDA_PREFIX", "LC_ALL", "LC_CTYPE", "LC_COLLATE"),
+    *("LC_MESSAGES", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "LC_PAPER", "LC_MEASUREMENT"),
+)
 SYSTEM_PATH: Final = ("/usr/local/bin", "/usr/bin", "/bin")
 
 
 def confined(
-    home: str, extra: Mapping[str, str], environ: Mapping[str, str] = os.environ
+    home: str,
+    extra: Mapping[str, str],
+    environ: Mapping[str, str] = os.environ,
+    *,
+    allowed: Iterable[str] = (),
 ) -> dict[str, str]:
-    """Return the variables of a confined command whose home is `home`."""
-    passed = {
-        name: value for name, value in environ.items() if name in PASSED or name.startswith("LC_")
-    }
+    """Return the variables of a confined command whose home is `home`.
+
+    Parameters
+    ----------
+    extra
+        What the caller adds.
+    allowed
+        Names of variables that are passed on although they are not among the harmless ones.
+    """
+    passed = {name: environ[name] for name in (*PASSED, *allowed) if name in environ}
     own = [str(Path(sys.executable).parent)] if sys.executable else []
     tools = binary.bundled_tools()  # `rg`, which models are used to have
     codex = [str(tools)] if tools else []

@@ -4,12 +4,10 @@ It looks at folders, links and the environment, and changes nothing. What the fa
 command is decided in `bwrap` and `admission`.
 """
 
-# This runs before every command, and pathlib would take three times as long.
-# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH114, PTH115, PTH118, PTH119, PTH120, PTH123, PTH208
-
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import pwd
@@ -17,6 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from codex_magic.sandbox.bwrap import Machine, outermost, roots, within, within_any
+from codex_magic.sandbox.steering import steers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,13 +45,11 @@ SECRET_FILES: Final = (
 )
 PROC_READONLY: Final = ("/proc/sys", "/proc/acpi", "/proc/scsi")
 PROC_MASKED: Final = tuple(
-    f"/proc/{name}"
-    for name in ("kcore", "keys", "latency_stats", "mtrr", "sysrq-trigger", "timer_list")
+    f"/proc/{name}" for name in ("kcore", "keys", "latency_stats", "sysrq-trigger", "timer_list")
 )
-PROTECTED: Final = (
-    *(".git", ".codex", ".agents", ".claude", ".vscode", ".idea"),
-    *(".jupyter", ".ipynb_checkpoints", ".venv", "venv"),
-)
+ENVIRONMENTS: Final = ("VIRTUAL_ENV", "CONDA_PREFIX")
+NOTEBOOK: Final = "JPY_SESSION_NAME"
+CHECKPOINTS: Final = ".ipynb_checkpoints"  # Jupyter makes it at any time: a new one is its own
 
 
 def gather(
@@ -70,11 +67,46 @@ def gather(
     path
         What the kernel imports from, `sys.path` unless given.
     """
+    names = ("HOME", *COVERED_BY_NAME, *SECRET_BY_NAME, *ENVIRONMENTS)
+    named = tuple((name, environ[name]) for name in names if environ.get(name))
+    there = tuple(os.path.isdir(value) for _, value in named)
+    imported = tuple(sys.path if path is None else path)
+    facts = _person(named, imported, (there, *_changed(environ)))
+    hidden = [os.path.realpath(path) for path in policy.hidden if os.path.lexists(path)]
+    return dataclasses.replace(
+        facts,
+        hidden=tuple(outermost(filter(os.path.isdir, hidden))),
+        hidden_files=tuple(path for path in hidden if not os.path.isdir(path)),
+        protected=tuple(outermost(_protected(policy, environ))),
+        checked=tuple(map(os.path.realpath, _open_now(policy, environ))),
+    )
+
+
+def _changed(environ: Mapping[str, str]) -> Iterator[int]:
+    """Yield which folders these are, and when those in which something may have appeared changed."""
+    for folder in (".", environ.get("HOME", ""), "/", "/etc", "/home"):
+        with contextlib.suppress(OSError):
+            facts = os.stat(folder)
+            yield from (facts.st_dev, facts.st_ino)
+            if folder != ".":  # where the kernel is matters, what it does there does not
+                yield facts.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=8)
+def _person(
+    named: tuple[tuple[str, str], ...], path: tuple[str, ...], _seen: tuple[object, ...]
+) -> Machine:
+    """Return the facts that do not depend on a policy.
+
+    Remembered, because to find them out takes a tenth of the time of a command. `_seen` is what
+    they were like: another value makes for another look.
+    """
+    environ = dict(named)
     homes = _homes(environ)
     scratch = set(_folders(SCRATCH))
-    named = (environ.get(name, "") for name in COVERED_BY_NAME)
+    covering = (environ.get(name, "") for name in COVERED_BY_NAME)
     untouchable = {"/", *_system(), *scratch}
-    covered = {*homes, *_folders((*COVERED, *named))} - untouchable
+    covered = {*homes, *_folders((*COVERED, *covering))} - untouchable
     secret = {
         folder
         for folder in _folders(_secrets(homes, environ))
@@ -84,14 +116,13 @@ def gather(
     files = {os.path.realpath(f) for f in (*SECRET_FILES, *_connection_files()) if _open(f)}
     resolver = os.path.realpath("/etc/resolv.conf")
     hidden_resolver = within_any(resolver, covered) and os.path.isfile(resolver)
-    folders = roots(policy)
     return Machine(
         home=next((h for h in homes if within_any(h, covered | scratch)), SCRATCH[0]),
         covered=tuple(sorted(covered)),
         secret=tuple(sorted(secret)),
         secret_files=tuple(sorted(files)),
         python=_shown(
-            tuple(_imports(sys.path if path is None else path)),
+            tuple(_imports((*path, *(environ[name] for name in ENVIRONMENTS if name in environ)))),
             frozenset(covered | scratch | files),
             frozenset(secret),
         ),
@@ -99,7 +130,6 @@ def gather(
         scratch=tuple(sorted(scratch)),
         proc_readonly=tuple(p for p in PROC_READONLY if os.path.isdir(p) and os.listdir(p)),
         proc_masked=tuple(filter(_open, PROC_MASKED)),
-        protected=tuple(outermost(_protected(folders))),
         resolver=resolver if hidden_resolver else None,
     )
 
@@ -151,14 +181,10 @@ def _imports(path: Sequence[str]) -> Iterator[str]:
     yield from _links(os.path.abspath(program))
 
 
-@functools.lru_cache(maxsize=8)
 def _shown(
     imports: tuple[str, ...], hides: frozenset[str], secret: frozenset[str]
 ) -> tuple[tuple[str, str], ...]:
-    """Return `imports`, less what is, holds or lies in something hidden, with the real places.
-
-    Remembered, because links and nesting take longer to find out than all the rest.
-    """
+    """Return `imports`, less what is, holds or lies in something hidden, with the real places."""
     real_program = os.path.dirname(os.path.realpath(sys.executable))
     reals = {place: os.path.realpath(place) for place in (*imports, real_program)}
     reals |= {real: real for real in reals.values()}
@@ -181,15 +207,41 @@ def _links(program: str) -> Iterator[str]:
         yield program
 
 
-def _protected(folders: Sequence[str]) -> Iterator[str]:
-    """Yield what exists in `folders` and steers programs that later run outside the sandbox."""
-    found = [sys.prefix, sys.base_prefix, sys.exec_prefix]
-    for place in (os.path.join(folder, name) for folder in folders for name in PROTECTED):
-        if os.path.exists(place):
-            found.append(place)
-            if place.endswith("/.git") and os.path.isfile(place):
-                found += _git_folders(place)
-    return (real for real in map(os.path.realpath, found) if within_any(real, folders))
+def _protected(policy: SandboxPolicy, environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield what exists in writable folders and steers programs that run outside the sandbox."""
+    folders = roots(policy)
+    found = [sys.prefix, sys.base_prefix, sys.exec_prefix, *_open_now(policy, environ)]
+    found += [environ.get(name, "") for name in ENVIRONMENTS]
+    for place in steering_places(folders):
+        found.append(place)
+        if place.endswith("/.git") and os.path.isfile(place):
+            found += _git_folders(place)
+    found += [str(path) for path in policy.protected]
+    open_to_all = set(map(str, policy.unprotected))
+    for real in map(os.path.realpath, filter(os.path.exists, found)):
+        if within_any(real, folders) and not within_any(real, open_to_all):
+            yield real
+
+
+def steering_places(folders: Sequence[str]) -> Iterator[str]:
+    """Yield what stands at the top of `folders` and steers other programs."""
+    for folder in folders:
+        try:
+            with os.scandir(folder) as entries:
+                yield from sorted(entry.path for entry in entries if steers(entry.name))
+        except OSError:  # a folder that nobody may list has nothing for other programs either
+            continue
+
+
+def _open_now(policy: SandboxPolicy, environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield the notebook that Jupyter says is open, and the checkpoints of all.
+
+    To protect a wrong one does no harm.
+    """
+    yield from (os.path.join(folder, CHECKPOINTS) for folder in roots(policy))
+    if name := environ.get(NOTEBOOK, ""):
+        yield os.path.join(str(policy.workspace), name)
+        yield os.path.join(str(policy.workspace), os.path.basename(name))
 
 
 def _git_folders(pointer: str) -> Iterator[str]:

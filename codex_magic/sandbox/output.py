@@ -6,6 +6,7 @@ Pure: bytes go in, text comes out. Reading, timing and killing are other modules
 from __future__ import annotations
 
 import codecs
+import hashlib
 from typing import Final
 
 MARKER: Final = "\n... {count} bytes omitted ...\n"
@@ -25,7 +26,7 @@ class Capture:
         Bytes to keep.
     """
 
-    __slots__ = ("_decoder", "_head", "_head_limit", "_tail", "_tail_limit", "received")
+    __slots__ = ("_decoder", "_digest", "_head", "_head_limit", "_tail", "_tail_limit", "received")
 
     def __init__(self, limit: int) -> None:
         self.received = 0
@@ -34,10 +35,12 @@ class Capture:
         self._head = bytearray()
         self._tail = bytearray()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._digest = hashlib.sha256()
 
     def feed(self, data: bytes) -> str:
         """Take `data` in and return the text to show now; nothing once the head is full."""
         self.received += len(data)
+        self._digest.update(data)
         head = data[: self._head_limit - len(self._head)]
         self._head += head
         self._tail += data[len(head) :]
@@ -54,6 +57,11 @@ class Capture:
     def truncated(self) -> bool:
         """Whether the stream was longer than what is kept."""
         return self.received > self._head_limit + self._tail_limit
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of all of it, also of what is not kept; empty if it is."""
+        return self._digest.hexdigest() if self.received else ""
 
     def text(self) -> str:
         """Return the stream, with a line in the middle that names the bytes left out, if any."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import os
+import platform
 import shlex
 import stat
+import sys
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -21,33 +22,50 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from codex_magic import binary
 from codex_magic.policy import Limits, SandboxPolicy
-from codex_magic.sandbox import admission, environment, machine, process, tree
+from codex_magic.sandbox import (
+    admission,
+    environment,
+    helped,
+    landlock,
+    machine,
+    process,
+    seccomp,
+    tree,
+)
 from codex_magic.sandbox.bwrap import arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from codex_magic.sandbox.bwrap import Machine
 
 Level = Literal["full", "partial", "none"]
 
 SYSTEM_BWRAP: Final = Path("/usr/bin/bwrap")
 WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 FIRST_COMMAND: Final = "2"
+FILTERING: Final = "2"  # proc_pid_status(5)
 _ONE_AT_A_TIME: Final = threading.Lock()
+_FOUND: Final[list[Probe]] = []
 LIMITS: Final = Limits(wall_s=10, output_bytes=64 * 1024, tmp_bytes=1024 * 1024)
 ENFORCED: Final = (
     "home, credentials, run-time folders and other programs' temporary files are hidden",
     "writes reach only the workspace, writable folders and private temporary folders",
-    "configuration that steers other programs is read-only where it exists",
+    "configuration that steers other programs is read-only, and put aside where it is new",
     "no network unless it is granted",
-    "no capabilities, no new user namespaces",
+    "no capabilities, no new namespaces",
     "its processes see only each other and all die at the end",
-    "wall clock, output and temporary files have limits",
+    "time, processor time, memory, processes, files, disks and output have limits",
 )
+FILTERED: Final = "a filter of system calls: no Unix sockets, kernel keys, tracing, set-id files"
 MISSING: Final = (
-    "limits on memory, processor time, processes, file sizes and the size of the workspace",
-    "a filter of system calls (Unix sockets in visible folders can be reached)",
-    "protection of steering configuration that is new, a symbolic link, or deeper than the top",
+    "protection of steering configuration that is deeper than the top of a writable folder",
+    "memory and disks are looked at every few milliseconds, not at every instant",
 )
+ELSEWHERE: Final = {
+    "darwin": "its profile for macOS has not been run yet",
+    "win32": "there is none for Windows; use WSL2",
+}
 # Only what a shell does by itself, so that any system can run it.
 SCRIPT: Final = """
 echo "pid $$"
@@ -67,24 +85,49 @@ class Probe:
     Parameters
     ----------
     level
-        ``full``: everything in `enforced` was seen to hold. ``none``: nothing can be enforced,
-        and confined commands are refused.
+        ``full``: everything in `enforced` was seen to hold. ``partial``: a part of a full sandbox
+        holds. ``none``: nothing can be enforced, and confined commands are refused.
     mechanism
         What does it, in words.
     bwrap
-        The program that does it.
+        The program that does it, where namespaces can be made.
+    landlock
+        The version of Landlock that does it, where they cannot.
+    filters
+        Whether system calls are filtered.
     enforced, missing
         What is kept, and what is not, in words for a person.
     reason
-        Why there is nothing, when `level` is ``none``.
+        Why there is nothing, or nothing better.
     """
 
     level: Level
     mechanism: str = ""
     bwrap: Path | None = None
+    landlock: int = 0
+    filters: bool = False
     enforced: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     reason: str = ""
+
+    def filtered(self, *, unix_sockets: bool = False, network: bool = True) -> bytes:
+        """Return the program that filters a command's system calls; empty where none does.
+
+        Parameters
+        ----------
+        network
+            Whether it may make sockets at all, where no namespace keeps it from the network.
+        """
+        if not self.filters:
+            return b""
+        if not self.landlock:
+            return seccomp.program(unix_sockets=unix_sockets)
+        return seccomp.program(
+            landlocked=True,
+            root=os.geteuid() == 0,
+            network=network,
+            signals=self.landlock >= landlock.SCOPES_SINCE,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,39 +159,70 @@ def trusted(path: Path) -> bool:
 
 
 def probe() -> Probe:
-    """Return what this machine can enforce; found out once, then remembered."""
+    """Return what this machine can enforce; found out once, then remembered.
+
+    That nothing works is not remembered: a machine may have been too busy to tell.
+    """
     with _ONE_AT_A_TIME:
-        return _probe()
+        if not _FOUND:
+            found = examine(candidates())
+            if found.level == "none":
+                return found
+            _FOUND.append(found)
+        return _FOUND[0]
 
 
-@functools.cache
-def _probe() -> Probe:
-    return examine(candidates())
-
-
-def examine(tried: Iterable[Candidate]) -> Probe:
-    """Return what the first of the candidates that works can enforce."""
+def examine(
+    tried: Iterable[Candidate],
+    *,
+    abi: Callable[[], int] = landlock.abi,
+    system: str = sys.platform,
+) -> Probe:
+    """Return what the first of the candidates that works can enforce, else what Landlock can."""
+    if system != "linux":
+        why = ELSEWHERE.get(system, "there is none for this system")
+        return Probe(level="none", missing=ENFORCED + MISSING, reason=why)
     reasons = []
+    filters = seccomp.AUDIT_ARCH.get(platform.machine()) is not None
     for candidate in tried:
-        try:
-            reason = shortfall(candidate.path)
-        except Exception as error:  # noqa: BLE001 - whatever it is, this candidate does not work
-            reason = str(error) or type(error).__name__
-        if not reason:
-            return Probe(
-                level="full",
-                mechanism=candidate.name,
-                bwrap=candidate.path,
-                enforced=ENFORCED,
-                missing=MISSING,
-            )
+        found = Probe(
+            level="full" if filters else "partial",
+            mechanism=candidate.name,
+            bwrap=candidate.path,
+            filters=filters,
+            enforced=(*ENFORCED, *((FILTERED,) if filters else ())),
+            missing=(*MISSING, *(() if filters else (FILTERED,))),
+        )
+        if not (reason := shortfall(found)):
+            return found
         reasons.append(f"{candidate.name}: {reason}")
-    nothing = "there is no bwrap, neither with the Codex package nor as /usr/bin/bwrap"
-    return Probe(level="none", missing=ENFORCED + MISSING, reason="; ".join(reasons) or nothing)
+    reasons = reasons or ["there is no bwrap, neither with the Codex package nor as /usr/bin/bwrap"]
+    version = abi() if filters else 0
+    if version:
+        found = Probe(
+            level="partial",
+            mechanism=f"Landlock, version {version}",
+            landlock=version,
+            filters=filters,
+            enforced=landlock.enforced(version, filtered=filters),
+            missing=landlock.missing(version, filtered=filters),
+            reason="; ".join(reasons),
+        )
+        if not (reason := shortfall(found)):
+            return found
+        reasons.append(f"Landlock: {reason}")
+    return Probe(level="none", missing=ENFORCED + MISSING, reason="; ".join(reasons))
 
 
-def shortfall(bwrap: Path) -> str:
-    """Return what `bwrap` fails to keep a command from; empty if it keeps everything."""
+def shortfall(found: Probe) -> str:
+    """Return what the mechanism of `found` fails to keep a command from; empty if nothing."""
+    try:
+        return _tried(found)
+    except Exception as error:  # noqa: BLE001 - whatever it is, this mechanism does not work
+        return str(error) or type(error).__name__
+
+
+def _tried(found: Probe) -> str:
     with tempfile.TemporaryDirectory(prefix="codex-magic-probe-") as name:
         folder = Path(os.path.realpath(name))
         (hidden := folder / "hidden").mkdir()
@@ -164,18 +238,43 @@ def shortfall(bwrap: Path) -> str:
         policy = SandboxPolicy(workspace=workspace)
         facts = machine.gather(policy)
         facts = dataclasses.replace(facts, secret=(*facts.secret, str(hidden)))
-        env = environment.confined(facts.home, {})
-        words = arguments(policy, facts, command, workspace, env, LIMITS)
-        ended = process.supervise(lambda: tree.start_sandboxed(bwrap, words, command), LIMITS)
+        ended = process.supervise(_start(found, policy, facts, command), LIMITS)
         if ended.outcome != "exit" or ended.exit_code != 0:
             said = ended.stderr.text().strip().replace("\n", "; ")
             return said or ended.message or "it did not run a command"
         wrote = outside.read_text() != "untouched"
-        return next(broken(ended.stdout.text(), wrote=wrote, works=inside.exists()), "")
+        report, works = ended.stdout.text(), inside.exists()
+        alone, filters = found.bwrap is not None, found.filters
+        return next(broken(report, wrote=wrote, works=works, alone=alone, filters=filters), "")
 
 
-def broken(report: str, *, wrote: bool, works: bool) -> Iterator[str]:
-    """Yield what the script's `report` shows to be unprotected."""
+def _start(
+    found: Probe, policy: SandboxPolicy, facts: Machine, command: list[str]
+) -> Callable[[], tree.Tree]:
+    env = environment.confined(facts.home, {})
+    if (bwrap := found.bwrap) is not None:
+        words = arguments(policy, facts, command, policy.workspace, env, LIMITS)
+        return lambda: tree.start_sandboxed(bwrap, words, command, filtered=found.filtered())
+    plan = landlock.plan(
+        *(policy, facts, command, policy.workspace, env, LIMITS),
+        abi=found.landlock,
+        filtered=found.filtered(network=False),
+    )
+    return lambda: helped.start(plan)
+
+
+def broken(
+    report: str, *, wrote: bool, works: bool, alone: bool = True, filters: bool = False
+) -> Iterator[str]:
+    """Yield what the script's `report` shows to be unprotected.
+
+    Parameters
+    ----------
+    alone
+        Whether it should have been in namespaces of its own.
+    filters
+        Whether its system calls should have been filtered.
+    """
     lines = [line.split() for line in report.splitlines()]
     facts = {words[0]: words[1] for words in lines if len(words) > 1}
     devices = {words[1] for words in lines if words[:1] == ["net"] and words[1].endswith(":")}
@@ -186,13 +285,17 @@ def broken(report: str, *, wrote: bool, works: bool) -> Iterator[str]:
         yield "a command could write outside the workspace"
     if "secret" in facts:
         yield "a command could read a hidden file"
-    if facts.get("pid") != FIRST_COMMAND:
+    if alone and facts.get("pid") != FIRST_COMMAND:
         yield "a command could see other processes"
-    if devices - {"lo:"}:
+    if alone and devices - {"lo:"}:
         yield "a command could reach a network"
-    if any(int(facts.get(name, "1"), 16) for name in ("CapEff:", "CapPrm:", "CapBnd:")):
+    # Only who has capabilities can empty the set of those that might be had.
+    sets = ("CapEff:", "CapPrm:", *(("CapBnd:",) if alone or os.geteuid() == 0 else ()))
+    if any(int(facts.get(name, "1"), 16) for name in sets):
         yield "a command had capabilities"
     if facts.get("NoNewPrivs:") != "1":
         yield "a command could gain privileges"
-    if not proc or "ro" not in proc[-1].split(","):
+    if alone and (not proc or "ro" not in proc[-1].split(",")):
         yield "a command could change the kernel's settings"
+    if filters and facts.get("Seccomp:") != FILTERING:
+        yield "a command's system calls were not filtered"

@@ -19,8 +19,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from codex_magic.sandbox import cgroup
 from codex_magic.sandbox.output import Capture
+from codex_magic.sandbox.refused import Refused
 from codex_magic.sandbox.tree import CHUNK_BYTES, GRACE_S
+from codex_magic.sandbox.usage import Usage, set_limits
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -34,8 +37,15 @@ STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
 OnOutput = Callable[[Stream, str], None]
 
 TICK_S: Final = 0.03
+FIRST_LOOK_S: Final = 0.01
+"""Seconds a command has before anybody looks at what it uses: most are over by then."""
+
 NOT_FOUND: Final = 127
 NOT_RUNNABLE: Final = 126
+
+
+def _nothing() -> None:
+    """Do nothing meanwhile."""
 
 
 class NotStartedError(Exception):
@@ -60,18 +70,30 @@ class Ended:
     stdout: Capture
     stderr: Capture
     duration_s: float
+    cpu_s: float
+    peak_memory_bytes: int
+    network_refused: int
 
 
-def supervise(
+def supervise(  # noqa: PLR0913, PLR0917 - begin, watch, tell: each its own
     begin: Callable[[], Tree],
     limits: Limits,
     on_output: OnOutput | None = None,
     stop: threading.Event | None = None,
+    disk: str = "/",
+    meanwhile: Callable[[], None] = _nothing,
 ) -> Ended:
     """Begin a tree, run it to its end or kill it, and return how it ended.
 
     Whatever is raised meanwhile, an interrupt or an error of `on_output`, passes on when all of
     the tree is dead.
+
+    Parameters
+    ----------
+    disk
+        A folder on the disk that the command fills.
+    meanwhile
+        Called once while a sandbox is set up and its command has not begun.
     """
     with contextlib.ExitStack() as stack:
         with _interrupts_held():
@@ -80,7 +102,12 @@ def supervise(
             except OSError as error:
                 raise NotStartedError(error) from error
             stack.callback(tree.close)
-        return _Watch(tree, limits, on_output, stop).run()
+        watch = _Watch(tree, limits, on_output, stop, disk)
+        stack.callback(watch.close)
+        if not tree.own_namespace:
+            set_limits(tree.process.pid, limits, own_namespace=False)
+        meanwhile()
+        return watch.run()
 
 
 class _Watch:
@@ -92,6 +119,7 @@ class _Watch:
         limits: Limits,
         on_output: OnOutput | None,
         stop: threading.Event | None,
+        disk: str,
     ) -> None:
         self._tree = tree
         self._limits = limits
@@ -99,6 +127,16 @@ class _Watch:
         self._stop = stop
         self._began = time.monotonic()
         self._streams = {name: Capture(limits.output_bytes) for name in STREAMS}
+        self._usage = Usage(limits, disk)
+        self._look_at = self._began + FIRST_LOOK_S
+        self._refused: Refused | None = None
+        self._group: cgroup.Group | None = None
+
+    def close(self) -> None:
+        """Let go of what was held to count by."""
+        for held in (self._refused, self._group):
+            if held is not None:
+                held.close()
 
     def run(self) -> Ended:
         """Read until the process is gone and all it wrote is read."""
@@ -122,7 +160,7 @@ class _Watch:
                 if gone and (late or not selector.get_map()):
                     break
                 self._read(selector)
-        self._tree.process.wait()
+        self._tree.reap()
         for name, stream in self._streams.items():
             self._show(name, stream.finish())
         return Ended(
@@ -132,6 +170,11 @@ class _Watch:
             stdout=self._streams["stdout"],
             stderr=self._streams["stderr"],
             duration_s=time.monotonic() - self._began,
+            cpu_s=max(self._usage.cpu_s, self._tree.cpu_s),
+            peak_memory_bytes=max(
+                self._usage.peak_bytes, self._group.peak_bytes() if self._group else 0
+            ),
+            network_refused=self._refused.count() if self._refused else 0,
         )
 
     def _reason(self) -> tuple[Outcome, str] | None:
@@ -143,10 +186,15 @@ class _Watch:
             return "killed", f"killed for writing more than {self._limits.flood_bytes} bytes"
         if time.monotonic() - self._began > self._limits.wall_s:
             return "timeout", f"killed after {self._limits.wall_s:g} s, the longest it may run"
+        if time.monotonic() >= self._look_at and (first := self._tree.first()) > 0:
+            much, after_s = self._usage.look(first)
+            self._look_at = time.monotonic() + after_s
+            return ("killed", f"killed for {much}") if much else None
         return None
 
     def _read(self, selector: selectors.BaseSelector) -> None:
-        left = self._limits.wall_s - (time.monotonic() - self._began)
+        now = time.monotonic()
+        left = min(self._limits.wall_s - (now - self._began), self._look_at - now)
         for key, _ in selector.select(min(TICK_S, max(left, 0.001))):
             data = b"" if key.data == "end" else os.read(key.fd, CHUNK_BYTES)
             if not data:
@@ -156,6 +204,19 @@ class _Watch:
             else:
                 own = self._tree.written(data) if key.data == "stdout" else data
                 self._show(key.data, self._streams[key.data].feed(own))
+        # Who it is and that it waits are told on two ways, in any order.
+        if (command := self._tree.waiting()) is not None:
+            self._enter(command)
+
+    def _enter(self, command: int) -> None:
+        """Set the limits on what waits to become the command, and let it in."""
+        set_limits(command, self._limits, own_namespace=self._tree.own_namespace)
+        self._refused = Refused(command)
+        self._group = cgroup.make(self._limits, cgroup.delegated())
+        if self._group is not None:
+            self._group.add(command)
+        self._look_at = time.monotonic() + FIRST_LOOK_S
+        self._tree.let_in()
 
     def _show(self, name: Stream, text: str) -> None:
         if text and self._on_output is not None:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from codex_magic.sandbox.usage import first_child
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -47,6 +49,8 @@ class Tree:
 
     process: subprocess.Popen[bytes]
     mark: str = ""
+    own_namespace: bool = False
+    cpu_s: float = 0.0
 
     def sources(self) -> dict[int, str]:
         """Return what can be read from, each with its name."""
@@ -60,6 +64,17 @@ class Tree:
         """Return what of `data` on standard output is the command's own."""
         return data
 
+    def first(self) -> int:
+        """Return the process from which all others come; -1 while it is not known."""
+        return self.process.pid
+
+    def waiting(self) -> int | None:
+        """Return the process that waits to become the command; None where nothing waits."""
+        return None
+
+    def let_in(self) -> None:
+        """Let the command begin."""
+
     def gone(self) -> bool:
         """Return whether the first process has ended; it is left for `close` to reap.
 
@@ -72,6 +87,20 @@ class Tree:
             return os.waitid(os.P_PID, self.process.pid, look) is not None
         except ChildProcessError:  # somebody else in this program reaped it
             return True
+
+    def reap(self) -> None:
+        """Wait for the first process, and take in the time that it and its own have used.
+
+        Of memory the system tells too much: a process begins with the size of the one it came from.
+        """
+        if self.process.returncode is None:
+            try:
+                _, status, used = os.wait4(self.process.pid, 0)
+            except ChildProcessError:  # somebody else in this program reaped it
+                self.process.wait()
+                return
+            self.process.returncode = os.waitstatus_to_exitcode(status)
+            self.cpu_s = used.ru_utime + used.ru_stime
 
     def exit_code(self) -> int | None:
         """Return what the command returned, in a shell's way of counting signals."""
@@ -95,7 +124,7 @@ class Tree:
         """Leave nothing behind, whatever happened before."""
         if self.process.returncode is None:
             self.kill()
-            self.process.wait()
+            self.reap()
         for file in (self.process.stdin, self.process.stdout, self.process.stderr):
             if file:
                 file.close()
@@ -112,7 +141,7 @@ class Sandbox(Tree):
     status: int = -1
     init: int = -1
     unread: bytes = b""
-    let_in: bool = False
+    reached: bool = False
     report: dict[str, int] = field(default_factory=dict)
 
     def sources(self) -> dict[int, str]:
@@ -128,15 +157,29 @@ class Sandbox(Tree):
             self._hold(self.report["child-pid"])
 
     def written(self, data: bytes) -> bytes:
-        """Let the command in at the gate's first word; all that follows is the command's."""
-        if self.let_in:
+        """Return `data` less the gate's one word, with which it says that it is there."""
+        if self.reached:
             return data
-        self.let_in = True
+        self.reached = True
+        return data[1:]
+
+    def first(self) -> int:
+        """Return the first process of the namespace; -1 while it is not known."""
+        return self.report.get("child-pid", -1)
+
+    def waiting(self) -> int | None:
+        """Return the gate, once it has been reached and before it has opened."""
+        gate = self.process.stdin
+        if not self.reached or gate is None or gate.closed or self.first() < 0:
+            return None
+        return first_child(self.first()) or self.first()
+
+    def let_in(self) -> None:
+        """Let the command begin, in the place of the gate."""
         if gate := self.process.stdin:
             with contextlib.suppress(BrokenPipeError):
                 gate.write(b"\n")
             gate.close()
-        return data[1:]
 
     def exit_code(self) -> int | None:
         """Return what bwrap reports; its own return code could also be its own failure."""
@@ -150,7 +193,8 @@ class Sandbox(Tree):
             if not (data := os.read(self.status, CHUNK_BYTES)):
                 break
             self.note(data)
-        self.process.kill()
+        if not self.gone():  # not by `Popen`, which would reap it and forget what it used
+            os.kill(self.process.pid, signal.SIGKILL)
         if self.init >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.init, signal.SIGKILL)
@@ -185,29 +229,49 @@ def start(command: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> Tree:
     return Tree(_popen(command, cwd=cwd, env={**env, MARK: value}), f"{MARK}={value}")
 
 
-def start_sandboxed(bwrap: Path, arguments: Sequence[str], command: Sequence[str]) -> Sandbox:
+def start_sandboxed(
+    bwrap: Path, arguments: Sequence[str], command: Sequence[str], *, filtered: bytes = b""
+) -> Sandbox:
     """Start `bwrap` with `arguments`, which end with ``--`` and `command`.
 
     Its environment is fixed: what a caller wants for the command is among the arguments. They
     go through a file in memory, so that neither a list of processes nor the command sees them.
+
+    Parameters
+    ----------
+    filtered
+        A program that filters the command's system calls; empty for none.
     """
     _named(command)
     options = arguments[: len(arguments) - len(command)]
     with contextlib.ExitStack() as stack:
-        hidden = stack.enter_context(os.fdopen(os.memfd_create("arguments"), "w+b", 0))
-        hidden.write(b"".join(os.fsencode(word) + b"\0" for word in options[:-1]))
-        hidden.seek(0)
+        own: list[str] = []
+        fds: list[int] = []
+        words = b"".join(os.fsencode(word) + b"\0" for word in options[:-1])
+        for option, content in (("--args", words), ("--seccomp", filtered)):
+            if content:
+                fds.append(stack.enter_context(_in_memory(option, content)))
+                own += (option, str(fds[-1]))
         status, reported = os.pipe()
         stack.callback(os.close, reported)
-        fds = (hidden.fileno(), reported)
-        own = ("--args", str(fds[0]), "--json-status-fd", str(fds[1]), "--")
+        own += ("--json-status-fd", str(reported), "--")
         try:
             whole = [str(bwrap), *own, *GATE, *command]
+            fds.append(reported)
             process = _popen(whole, cwd="/", env=LAUNCHER_ENV, fds=fds, gated=True)
         except BaseException:
             os.close(status)
             raise
-    return Sandbox(process, status=status)
+    return Sandbox(process, own_namespace="--unshare-user" in options, status=status)
+
+
+@contextlib.contextmanager
+def _in_memory(name: str, content: bytes) -> Iterator[int]:
+    """Give a file that holds `content` and is on no disk."""
+    with os.fdopen(os.memfd_create(name), "w+b", 0) as file:
+        file.write(content)
+        file.seek(0)
+        yield file.fileno()
 
 
 def _named(command: Sequence[str]) -> None:

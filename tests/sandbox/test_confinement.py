@@ -355,3 +355,34 @@ def test_nothing_is_left_in_the_workspace(policy: SandboxPolicy, home: Path) -> 
 def test_the_search_tool_that_models_are_used_to_is_there(policy: SandboxPolicy) -> None:
     (Path(policy.workspace) / "a.txt").write_text("needle\n")
     assert run(["rg", "--no-filename", "needle"], policy=policy).stdout == "needle\n"
+
+
+@pytest.mark.parametrize("mode", ["read-only", "workspace-write"])
+def test_what_somebody_wants_hidden_is_hidden_also_in_the_workspace(
+    policy: SandboxPolicy, bare: Bare, mode: str
+) -> None:
+    for name in (".env", "keys/one", "data/shown"):
+        (policy.workspace / name).parent.mkdir(exist_ok=True)
+        (policy.workspace / name).write_text("treasure\n")
+    hidden = tuple(policy.workspace / name for name in (".env", "keys", "missing"))
+    hiding = SandboxPolicy(mode=mode, workspace=policy.workspace, hidden=hidden)  # type: ignore[arg-type]
+    command = "cat .env keys/one data/shown; rm -rf .env keys; mv keys other"
+    assert run(command, policy=hiding).stdout == "treasure\n"
+    assert bare("cat .env keys/one data/shown").stdout == "treasure\n" * 3
+
+
+def test_what_somebody_wants_protected_is_read_only(policy: SandboxPolicy) -> None:
+    (policy.workspace / "kept").write_text("good")
+    kept = SandboxPolicy(workspace=policy.workspace, protected=(policy.workspace / "kept",))
+    assert run("echo evil > kept || mv kept other", policy=kept).exit_code != 0
+    assert (policy.workspace / "kept").read_text() == "good"
+
+
+def test_more_variables_are_passed_only_by_name(
+    policy: SandboxPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE", "one")
+    monkeypatch.setenv("OTHER", "two")
+    passing = SandboxPolicy(workspace=policy.workspace, env_allow=("DATABASE", "MISSING"))
+    assert run("echo $DATABASE$OTHER", policy=passing).stdout == "one\n"
+    assert run("echo $DATABASE$OTHER", policy=policy).stdout == "\n"

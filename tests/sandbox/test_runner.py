@@ -17,7 +17,7 @@ import pytest
 from codex_magic.policy import Limits, SandboxPolicy
 from codex_magic.sandbox import CommandResult, probe, run
 from codex_magic.sandbox.probe import examine
-from codex_magic.sandbox.runner import execute
+from codex_magic.sandbox.runner import Asked, execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -354,11 +354,9 @@ def test_a_folder_outside_can_be_looked_at_from_within(policy: SandboxPolicy) ->
 
 @pytest.mark.parametrize("mode", ["read-only", "workspace-write"])
 def test_without_a_sandbox_nothing_runs(mode: SandboxMode, workspace: Path) -> None:
-    nothing = examine([])
-    result = execute(
-        ["touch", "ran"], in_mode(mode, workspace), Limits(), None, {},
-        on_output=None, stop=None, probed=lambda: nothing,
-    )  # fmt: skip
+    nothing = examine([], abi=lambda: 0)
+    asked = Asked(["touch", "ran"], in_mode(mode, workspace))
+    result = execute(asked, on_output=None, stop=None, probed=lambda: nothing)
     assert (result.outcome, result.exit_code) == ("refused", None)
     assert "no sandbox works on this machine (there is no bwrap" in result.message
     assert "install bubblewrap" in result.message
@@ -367,11 +365,9 @@ def test_without_a_sandbox_nothing_runs(mode: SandboxMode, workspace: Path) -> N
 
 @pytest.mark.parametrize("mode", ["full-access", "external"])
 def test_what_a_person_opened_runs_without_a_sandbox(mode: SandboxMode, workspace: Path) -> None:
-    nothing = examine([])
-    result = execute(
-        ["touch", "ran"], in_mode(mode, workspace), Limits(), None, {},
-        on_output=None, stop=None, probed=lambda: nothing,
-    )  # fmt: skip
+    nothing = examine([], abi=lambda: 0)
+    asked = Asked(["touch", "ran"], in_mode(mode, workspace))
+    result = execute(asked, on_output=None, stop=None, probed=lambda: nothing)
     assert result.exit_code == 0
     assert (workspace / "ran").exists()
 
