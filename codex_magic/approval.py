@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequest:
-    """What a person is asked: the exact command, where, why, and what it would exceed."""
+    """What a person is asked: the exact command, where, why, and what it would exceed.
+
+    `patch` says that what stands for the command is a patch, to be read line by line.
+    """
 
     command: str
     cwd: str
     reason: str
     asks: tuple[str, ...]
     sandbox: str
+    patch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +111,12 @@ def describe(request: ApprovalRequest) -> str:
     A command is shown to its end, however long; lines that go on are indented further than ours.
     """
     length = len(request.command)
-    said = f" (a long command: {length:,} characters)" if length > _LONG else ""
+    what = "patch" if request.patch else "command"
+    said = f" (a long {what}: {length:,} characters)" if length > _LONG else ""
+    parts = request.command.split("\n") if request.patch else [request.command]
     lines = [
-        f"Codex wants to run{said}:",
-        *_wrapped(_quoted(request.command)),
+        f"Codex wants to {'change files' if request.patch else 'run'}{said}:",
+        *(row for part in parts for row in _wrapped(_quoted(part))),
         f"in {_quoted(request.cwd)}, sandbox {request.sandbox}",
     ]
     lines.extend(f"It asks to {_quoted(ask)}." for ask in request.asks)

@@ -41,11 +41,12 @@ class Option:
     help: str
     metavar: str = ""
     values: tuple[str, ...] = ()
+    repeats: bool = False
 
     @property
     def name(self) -> str:
         """The field it sets."""
-        return self.flags[-1].lstrip("-")
+        return self.flags[-1].lstrip("-").replace("-", "_")
 
 
 OPTIONS: Final = (
@@ -56,6 +57,8 @@ OPTIONS: Final = (
     Option(("-e", "--effort"), "how hard the model thinks", "EFFORT", EFFORTS),
     Option(("-s", "--sandbox"), "what commands may touch", "MODE", SANDBOX_MODES),
     Option(("-a", "--approve"), "when to ask before acting", "POLICY", APPROVAL_POLICIES),
+    Option(("-n", "--network"), "let commands use the network, this machine's services included"),
+    Option(("--add-dir",), "a further folder to write in; may be repeated", "DIR", repeats=True),
     Option(("--cwd",), "the folder to work in; the notebook's by default", "DIR"),
     Option(("--timeout",), "seconds each command may take", "SECONDS"),
     Option(("-q", "--quiet"), "show the answer only"),
@@ -82,7 +85,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(prog="%%codex", add_help=False, allow_abbrev=False)
     for option in OPTIONS:
-        if option.metavar:
+        if option.repeats:
+            parser.add_argument(*option.flags, metavar=option.metavar, action="append", default=[])
+        elif option.metavar:
             parser.add_argument(*option.flags, metavar=option.metavar)
         else:
             parser.add_argument(*option.flags, action="store_true")
@@ -140,6 +145,10 @@ def parse(line: str, body: str, *, settings: Settings, cwd: Path) -> TurnRequest
         policy=SandboxPolicy(
             mode=values.get("sandbox", settings.sandbox),
             workspace=values.get("cwd", cwd.resolve()),
+            network=chosen.network,
+            writable=tuple(
+                _checked({"add-dir": well_formed(each)}, cwd)["add-dir"] for each in chosen.add_dir
+            ),
         ),
         thread=values.get("thread", "main"),
         new=chosen.new,
@@ -159,6 +168,7 @@ def _checked(values: Mapping[str, str], cwd: Path) -> dict[str, Any]:
         "approve": approval_policy,
         "timeout": seconds,
         "cwd": partial(folder, base=cwd),
+        "add-dir": partial(folder, base=cwd),
     }
     checked = {}
     for name, value in values.items():
@@ -206,7 +216,8 @@ def complete(text: str, *, threads: Sequence[str] = ()) -> list[str]:
     if token and not token.startswith("-"):
         return []
     whole = words[:-1] if token else words
-    used = {flag for word in whole if word in by_flag for flag in by_flag[word].flags}
+    once = [by_flag[word] for word in whole if word in by_flag and not by_flag[word].repeats]
+    used = {flag for option in once for flag in option.flags}
     return [
         flag
         for option in OPTIONS

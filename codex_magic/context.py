@@ -66,12 +66,14 @@ def notebook_note(request: TurnRequest, *, level: str, fresh: bool) -> str:
     policy = request.policy
     network = "on" if policy.network else "off"
     kernel = "fresh: no variables of earlier sessions exist" if fresh else "in use"
+    folders = [json.dumps(str(path)) for path in policy.writable]
     time = f"{request.timeout_s:g} s" if request.timeout_s else "the default time"
     return "\n".join(
         (
             # As JSON: the name of a folder must not read as a line of this note.
             f"working folder: {json.dumps(str(policy.workspace))}",
             f"sandbox: {policy.mode}, network {network}; enforced here: {_ENFORCED[level]}",
+            *([f"also writable: {', '.join(folders)}"] if folders else []),
             f"approval policy: {request.approval}: {_APPROVAL[request.approval]}",
             f"each command may take {time}",
             f"kernel: {kernel}",

@@ -7,6 +7,7 @@ how it looks and what may run is decided below.
 from __future__ import annotations
 
 import atexit
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ from IPython.core.magic import (
 )
 from traitlets import Bool, Float, Unicode
 
-from codex_magic import cell, lines, settings
+from codex_magic import cell, lines, settings, unfinished
 from codex_magic.errors import CellError, TurnInterrupted
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ Everything below the first line is the prompt, untouched. Defaults are set by
 
 SUBCOMMANDS: Final = {
     "ask": "ask TEXT: one turn with TEXT as the prompt, taken literally",
+    "sandbox": "sandbox: what commands are kept from on this machine, and what not",
+    "audit": "audit [N]: the last N commands of all your notebooks, 20 unless said",
     "status": "status: what the next turn would run on: model, account, sandbox, thread, tape",
     "doctor": "doctor: try everything a turn needs, and say what to type where it is not good",
     "threads": "threads: this kernel's threads, and those stored for this folder",
@@ -73,6 +76,10 @@ class CodexMagics(Magics):
     agents_md = Bool(None, allow_none=True, help="tell the model the project's AGENTS.md").tag(
         config=True
     )
+    rules = Unicode(None, allow_none=True, help="a file with your rules for commands").tag(
+        config=True
+    )
+    audit = Bool(None, allow_none=True, help="log each command").tag(config=True)
 
     def __init__(self, shell: InteractiveShell, **kwargs: Any) -> None:
         super().__init__(shell, **kwargs)
@@ -91,28 +98,28 @@ class CodexMagics(Magics):
         return self._session
 
     def _settings(self) -> settings.Settings:
-        names = ("model", "effort", "summary", "sandbox", "approval", "timeout_s", "agents_md")
-        chosen = {name: value for name in names if (value := getattr(self, name)) is not None}
+        names = (field.name for field in fields(settings.Settings))
+        chosen = {name: value for name in names if (value := getattr(self, name, None)) is not None}
         return settings.changed(
             settings.from_environment(), chosen, origin=f"{type(self).__name__}."
         )
 
     # --- the magics ---------------------------------------------------------------------------
 
-    def line(self, line: str) -> None:
-        """Run a subcommand; what a person reads of it is `LINE_HELP`."""
+    def line(self, line: str) -> Any:
+        """Run a subcommand and return what it has to show; `LINE_HELP` is what a person reads."""
         word, rest = [*line.split(maxsplit=1), "", ""][:2]
         if word in ("", "help", "-h", "--help"):
             print(LINE_HELP)
-            return
+            return None
         if word not in SUBCOMMANDS:
             import difflib  # noqa: PLC0415 - only a mistyped word needs it
 
             near = difflib.get_close_matches(word, SUBCOMMANDS, n=1)
             hint = f"Did you mean %codex {near[0]}?" if near else "Type %codex for those there are"
             raise CellError(f"there is no subcommand {word!r}", hint=hint)
-        action: Callable[[str], None] = getattr(self, f"_{word}")
-        action(rest.strip())
+        action: Callable[[str], Any] = getattr(self, f"_{word}")
+        return action(rest.strip())
 
     def cell(self, line: str, body: str) -> None:
         """Send a cell; what a person reads of it is `CELL_HELP`."""
@@ -145,6 +152,20 @@ class CodexMagics(Magics):
 
         for line in status.lines(self.session()):
             print(line)
+
+    def _sandbox(self, _rest: str) -> None:
+        from codex_magic import status  # noqa: PLC0415
+
+        for line in status.sandbox_lines(self.session()):
+            print(line)
+
+    def _audit(self, rest: str) -> Any:
+        from codex_magic import folder, ledger  # noqa: PLC0415
+        from codex_magic.sandbox import audit  # noqa: PLC0415
+
+        if rest and not (rest.isdecimal() and int(rest) > 0):
+            raise CellError(f"{rest!r} is no number of commands", hint="Type: %codex audit 20")
+        return ledger.table(audit.read(folder.data() / folder.AUDIT, int(rest or 20)))
 
     def _doctor(self, _rest: str) -> None:
         from codex_magic import doctor  # noqa: PLC0415
@@ -228,11 +249,11 @@ class CodexMagics(Magics):
         return list(dict.fromkeys(("main", *(self._session.threads if self._session else ()))))
 
 
-def _literal(work: Callable[..., None], text: str) -> Callable[..., None]:
+def _literal(work: Callable[..., Any], text: str) -> Callable[..., None]:
     """Return `work` as a magic whose line IPython passes on as it was typed."""
 
-    def codex(*words: str) -> None:
-        work(*words)
+    def codex(*words: str) -> Any:
+        return work(*words)
 
     codex.__doc__ = text
     literal: Callable[..., None] = no_var_expand(codex)
@@ -289,6 +310,8 @@ def load(shell: InteractiveShell) -> None:
     magics = CodexMagics(shell=shell, parent=shell)
     shell.register_magics(magics)
     magics.install()
+    for line in unfinished.lines():
+        print(line)
 
 
 def unload(shell: InteractiveShell) -> None:

@@ -24,8 +24,8 @@ from codex_magic import events as ev
 from codex_magic.approval import Answer, ApprovalRequest, Approver, verdict
 from codex_magic.backends.base import Backend, Mailbox, Seat, ToolAnswer, TurnInput
 from codex_magic.errors import BackendError
-from codex_magic.items import CommandExecution, Text, ToolCall
-from codex_magic.policy import Decision
+from codex_magic.items import CommandExecution, FileChange, Text, ToolCall
+from codex_magic.policy import Decision, Permission
 from codex_magic.tools.base import ArgumentsError, Call, Outcome, Tool
 from codex_magic.tools.shell import spoken
 from codex_magic.turn import Turn, TurnRequest, advance, opening
@@ -82,6 +82,13 @@ class _OpenCall:
     stop: threading.Event = field(default_factory=threading.Event)
     hand: threading.Thread | None = None
     answer: Answer | None = None
+
+    @property
+    def permission(self) -> Permission:
+        """Who allowed it: a person, or the policy by asking nobody."""
+        if self.answer is None:
+            return Permission()
+        return Permission(self.answer.decision, self.answer.by)
 
 
 class Running:
@@ -197,13 +204,18 @@ class Running:
             return
         opened = self._open[event.call_id] = _OpenCall(event.request_id, call)
         self._fold(ev.ItemStarted(call.item))
+        if call.forbidden:
+            opened.answer = Answer(Decision.DECLINE, "rule", call.forbidden)
+            self._decline(opened)
+            return
         match verdict(self._request.approval, exceeds=bool(call.asks), harmless=call.harmless):
             case "run":
                 self._start(opened)
             case "decline":
                 wish = ", ".join(call.asks)
                 reason = f"nobody is asked (-a never), so it may not {wish}"
-                self._settle(opened, call.decline(reason))
+                opened.answer = Answer(Decision.DECLINE, "policy", reason)
+                self._decline(opened)
             case "ask":
                 self._ask(opened)
 
@@ -234,9 +246,13 @@ class Running:
         if opened.answer.decision is Decision.ACCEPT:
             self._start(opened)
             return
-        self._settle(opened, opened.call.decline(opened.answer.reason))
+        self._decline(opened)
         if opened.answer.decision is Decision.CANCEL:
             raise KeyboardInterrupt
+
+    def _decline(self, opened: _OpenCall) -> None:
+        reason = opened.answer.reason if opened.answer else ""
+        self._settle(opened, opened.call.decline(reason, opened.permission))
 
     def _start(self, opened: _OpenCall) -> None:
         # An OS thread for each command, because it has to outlive the sandbox: the kernel kills a
@@ -248,7 +264,7 @@ class Running:
 
     def _run(self, opened: _OpenCall) -> None:
         try:
-            outcome = opened.call.run(self.mailbox.put, opened.stop)
+            outcome = opened.call.run(self.mailbox.put, opened.stop, opened.permission)
         except Exception as error:  # the turn waits for an answer, whatever a tool does
             log.exception("a tool failed")
             item = msgspec.structs.replace(opened.call.item, status="failed")
@@ -262,7 +278,7 @@ class Running:
     def _settle(self, opened: _OpenCall, outcome: Outcome) -> None:
         """Report a finished call to the fold, then to the backend: in this order it is saved."""
         item = outcome.item
-        if opened.answer is not None and isinstance(item, CommandExecution):
+        if opened.answer is not None and isinstance(item, CommandExecution | FileChange):
             said = f"{opened.answer.decision.value} by {opened.answer.by}"
             item = msgspec.structs.replace(item, decision=said)
         self.mailbox.put(ev.ItemCompleted(item))
@@ -321,7 +337,8 @@ class Running:
 
     def _withdraw(self, opened: _OpenCall) -> None:
         """Answer a call that a person was asked about when the turn ended."""
-        outcome = opened.call.decline("the turn was over before anybody answered")
+        nobody = Permission(Decision.DECLINE, "nobody")
+        outcome = opened.call.decline("the turn was over before anybody answered", nobody)
         item = msgspec.structs.replace(outcome.item, status="interrupted")
         self._settle(opened, replace(outcome, item=item))
         if opened.answer is not None and opened.answer.decision is Decision.ACCEPT:
@@ -330,14 +347,22 @@ class Running:
 
 
 def _question(call: Call, request: TurnRequest) -> ApprovalRequest:
-    item = call.item
-    command = spoken(item.command) if isinstance(item, CommandExecution) else str(item.id)
+    cwd, reason, patch = str(request.cwd), "", False
+    match call.item:
+        case CommandExecution(command=command, cwd=cwd, reason=reason):
+            exact = spoken(command)
+        case FileChange(changes=changes, cwd=cwd, reason=reason):
+            patch = True
+            exact = "\n".join(change.diff for change in changes)
+        case item:
+            exact = item.id
     return ApprovalRequest(
-        command=command,
-        cwd=item.cwd if isinstance(item, CommandExecution) else str(request.cwd),
-        reason=item.reason if isinstance(item, CommandExecution) else "",
+        command=exact,
+        cwd=cwd,
+        reason=reason,
         asks=call.asks,
         sandbox=request.policy.mode,
+        patch=patch,
     )
 
 

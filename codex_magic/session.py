@@ -12,10 +12,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from codex_magic import events as ev
+from codex_magic import folder
 from codex_magic.backends.base import Backend, Mailbox, ToolSpec
 from codex_magic.errors import CellError
 from codex_magic.running import Desk, Running
+from codex_magic.sandbox import audit
 from codex_magic.settings import Settings
+from codex_magic.tools.patch import PatchTool
+from codex_magic.tools.rulebook import Rulebook
 from codex_magic.tools.shell import ShellTool
 
 if TYPE_CHECKING:
@@ -54,7 +58,9 @@ class Session:
         self.settings = settings or Settings()
         self.last: Turn | None = None
         self._environ = dict(os.environ if environ is None else environ)
-        self._tools = {tool.name: tool for tool in (tools or (ShellTool(),))}
+        self._rules = Rulebook(self._environ)
+        self._log: audit.Log | None = None
+        self._tools = {tool.name: tool for tool in (tools or self._hands())}
         self._connect = connect
         self._live: Desk | None = None
         self._taped: Desk | None = None
@@ -62,6 +68,20 @@ class Session:
         self._mailbox: Mailbox | None = None
         if self.settings.tape:
             self.replay(self.settings.tape)
+
+    def _hands(self) -> Sequence[Tool]:
+        """Return the tools that an agent is offered unless others are given."""
+        return (ShellTool(judge=self._rules.judge, log=self._audit), PatchTool(log=self._audit))
+
+    def _audit(self) -> audit.Log | None:
+        """Return the log of commands; None where a person has switched it off."""
+        if not self.settings.audit:
+            return None
+        if self._log is None:
+            path = folder.data(self._environ) / folder.AUDIT
+            audit.close_unfinished(path)
+            self._log = audit.Log(path)
+        return self._log
 
     # --- backends -----------------------------------------------------------------------------
 
@@ -167,7 +187,7 @@ class Session:
         CellError
             A turn is running already, or the tape has no answer to this prompt.
         SetupError, BackendError
-            The turn could not be started.
+            The turn could not be started; the person's rules cannot be read.
         KeyboardInterrupt
             The person stopped the turn.
         """
@@ -176,6 +196,7 @@ class Session:
                 "a turn is running already", hint="Wait for it, or interrupt the kernel"
             )
         try:
+            self._rules.use(self.settings.rules)
             desk = self._desk()
             running = Running(desk, _on_tape(request, desk.tape), page, approver, self._tools)
             self._mailbox = running.mailbox

@@ -45,6 +45,10 @@ class Settings:
         Seconds a command may take.
     agents_md
         Whether the project's ``AGENTS.md`` is told to the model.
+    rules
+        A file with rules of one's own: which commands ask first, which may never run.
+    audit
+        Whether each command is logged.
     tape
         A lesson to play instead of calling a model.
     api_key
@@ -58,6 +62,8 @@ class Settings:
     approval: ApprovalPolicy = "on-request"
     timeout_s: float = 120.0
     agents_md: bool = True
+    rules: str | None = None
+    audit: bool = True
     tape: str | None = None
     api_key: str | None = None
 
@@ -152,4 +158,5 @@ _CHECKS: Final[dict[str, Any]] = {
     "approval": approval_policy,
     "timeout_s": seconds,
     "agents_md": _flag,
+    "audit": _flag,
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from codex_magic import binary, sandbox
+from codex_magic import binary, folder, sandbox
 from codex_magic.errors import CodexMagicError
+from codex_magic.policy import Limits
 from codex_magic.render import words
 
 if TYPE_CHECKING:
@@ -33,6 +34,27 @@ def lines(session: Session) -> Iterator[str]:
         yield f"tape:     {_line(session.tape.name)}; no model is called"
     if session.last is not None:
         yield f"last:     {session.last.status}, {_line(session.last.model)}"
+
+
+def sandbox_lines(session: Session) -> Iterator[str]:
+    """Yield what commands are kept from on this machine, and what not; found out by trying it."""
+    probe = sandbox.probe()
+    settings = session.settings
+    yield f"sandbox:  {settings.sandbox}; enforced here: {probe.level}"
+    yield f"by:       {probe.mechanism or 'nothing'}"
+    if probe.reason:
+        yield f"because:  {_line(probe.reason)}"
+    yield from (f"  + {line}" for line in probe.enforced)
+    yield from (f"  - not: {line}" for line in probe.missing)
+    limits = Limits()
+    yield (
+        f"limits:   {settings.timeout_s:g} s, {limits.cpu_s} s of processor time a process, "
+        f"{limits.memory_bytes >> 30} GiB of memory, {limits.processes} processes, "
+        f"{limits.disk_bytes >> 30} GiB to disks, {limits.file_bytes >> 30} GiB a file"
+    )
+    yield f"rules:    those of this package{f' and {settings.rules}' if settings.rules else ''}"
+    log = folder.data() / folder.AUDIT
+    yield f"audit:    {log if settings.audit else 'off'}"
 
 
 def _line(text: str) -> str:

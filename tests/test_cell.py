@@ -31,6 +31,10 @@ def sandboxed(mode: Any, workspace: Path = HERE) -> TurnRequest:
     return replace(PLAIN, policy=SandboxPolicy(mode=mode, workspace=workspace))
 
 
+def policy(**changes: Any) -> TurnRequest:
+    return replace(PLAIN, policy=replace(PLAIN.policy, **changes))
+
+
 LINES: dict[str, TurnRequest] = {
     "": PLAIN,
     "   ": PLAIN,
@@ -52,6 +56,12 @@ LINES: dict[str, TurnRequest] = {
     "--approve=untrusted": replace(PLAIN, approval="untrusted"),
     "--cwd usr": sandboxed("workspace-write", Path("/usr").resolve()),
     "--cwd /usr/.": sandboxed("workspace-write", Path("/usr").resolve()),
+    "-n": policy(network=True),
+    "--network -q": replace(policy(network=True), quiet=True),
+    "--add-dir usr": policy(writable=(Path("/usr").resolve(),)),
+    "--add-dir usr --add-dir=/etc": policy(
+        writable=(Path("/usr").resolve(), Path("/etc").resolve())
+    ),
     "--timeout 2.5": replace(PLAIN, timeout_s=2.5),
     "-q": replace(PLAIN, quiet=True),
     "-q -m x -a never": replace(PLAIN, quiet=True, model="x", approval="never"),
@@ -120,6 +130,11 @@ REFUSED = {
         "--approve is 'often': it must be one of untrusted, on-request, never. "
         "Type %%codex? for the options"
     ),
+    "--add-dir nowhere/at/all": (
+        "--add-dir is 'nowhere/at/all': there is no folder /nowhere/at/all. "
+        "Type %%codex? for the options"
+    ),
+    "--add-dir ''": "--add-dir is '': it must not be empty. Type %%codex? for the options",
     "--timeout soon": (
         "--timeout is 'soon': it must be a number of seconds above 0. Type %%codex? for the options"
     ),
@@ -208,6 +223,8 @@ def test_the_help_names_every_option_and_its_choices() -> None:
         "-e, --effort EFFORT",
         "-s, --sandbox MODE",
         "-a, --approve POLICY",
+        "-n, --network",
+        "--add-dir DIR",
         "--cwd DIR",
         "--timeout SECONDS",
         "-q, --quiet",
@@ -225,7 +242,8 @@ COMPLETIONS: dict[str, list[str]] = {
     "-": LONG,
     "--sa": ["--sandbox"],
     "--t": ["--thread", "--timeout"],
-    "-q --ne": ["--new"],
+    "-q --ne": ["--new", "--network"],
+    "--add-dir x --add": ["--add-dir"],
     "-q ": [flag for flag in LONG if flag != "--quiet"],
     "--sandbox ": ["read-only", "workspace-write", "full-access", "external"],
     "--sandbox wo": ["workspace-write"],

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from IPython.core.completer import provisionalcompleter
 
-from codex_magic import binary, cell, magics
+from codex_magic import binary, cell, folder, magics
 from codex_magic import events as ev
 from codex_magic.backends.base import Account, StoredThread
-from codex_magic.errors import BackendError, CellError, TurnInterrupted
+from codex_magic.errors import BackendError, CellError, SetupError, TurnInterrupted
 from codex_magic.lines import LiteralLine
 from codex_magic.policy import SandboxPolicy
+from codex_magic.sandbox import probe
+from codex_magic.sandbox.audit import Finished, Log, Started
 from codex_magic.session import Session
 from codex_magic.settings import Settings
 from codex_magic.turn import TurnRequest
@@ -674,3 +676,93 @@ def test_tab_works_as_ever_on_other_lines(shell: InteractiveShell, script: Scrip
     shell.user_ns["penguins"] = 1
     assert completed(shell, "pengu") == ["penguins"]
     assert "%%codex" in completed(shell, "%%cod")
+
+
+# --- the sandbox and its log -----------------------------------------------------------------
+
+
+def test_sandbox_says_what_is_enforced_and_what_is_not(
+    shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    script()
+    shell.run_line_magic("codex", "sandbox")
+    shown = capsys.readouterr().out
+    found = probe()
+    assert f"enforced here: {found.level}" in shown
+    assert [line for line in (*found.enforced, *found.missing) if line not in shown] == []
+    assert "audit.jsonl" in shown
+
+
+def test_audit_shows_the_last_commands(
+    shell: InteractiveShell, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    script()
+    assert "no command" in repr(shell.run_line_magic("codex", "audit"))
+    log = Log(folder.data() / folder.AUDIT)
+    for word in ("first", "second", "third"):
+        log.end(log.start(Started(command=("echo", word), cwd="/")), Finished(outcome="exit"))
+    shown = repr(shell.run_line_magic("codex", "audit 2"))
+    assert [word for word in ("first", "second", "third") if f"echo {word}" in shown] == [
+        "second",
+        "third",
+    ]
+
+
+@pytest.mark.parametrize("word", ["x", "0", "-1", "2 3"])
+def test_audit_takes_a_number(shell: InteractiveShell, script: Script, word: str) -> None:
+    script()
+    with pytest.raises(CellError, match="is no number of commands"):
+        shell.run_line_magic("codex", f"audit {word}")
+
+
+def test_rules_that_cannot_be_read_stop_the_turn_before_it_starts(
+    shell: InteractiveShell, script: Script, reply: Reply, tmp_path: Path
+) -> None:
+    backend = script(reply("hello"))
+    (rules := tmp_path / "mine.toml").write_text(
+        '[[rule]]\npattern = ["git"]\ndecision = "maybe"\n'
+    )
+    shell.run_line_magic("config", f"CodexMagics.rules = {str(rules)!r}")
+    with pytest.raises(SetupError, match="maybe"):
+        shell.run_cell_magic("codex", "", "go")
+    assert prompts(backend) == []
+    rules.write_text('[[rule]]\npattern = ["git"]\ndecision = "deny"\n')
+    shell.run_cell_magic("codex", "", "go")
+    assert prompts(backend) == ["go"]
+
+
+def test_a_command_whose_kernel_died_is_told_at_the_next_load_until_one_runs(
+    shell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    code = """if True:
+        import os, signal
+        from codex_magic import folder
+        from codex_magic.sandbox.audit import Log, Started
+        log = Log(folder.data() / folder.AUDIT)
+        log.start(Started(command=("sleep", "99"), cwd="/"))
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    subprocess.run([sys.executable, "-c", code], check=False)
+    told = "codex_magic: a kernel ended while this ran: sleep 99 (see %codex audit)\n"
+    for _ in range(2):
+        magics.load(shell)
+        assert capsys.readouterr().out == told
+    session = Session(Settings(), environ=os.environ)
+    assert session._audit() is not None
+    magics.load(shell)
+    assert capsys.readouterr().out == ""
+    assert "unknown" in repr(shell.run_line_magic("codex", "audit"))
+
+
+def test_a_log_that_is_no_log_does_not_hinder_loading(
+    shell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
+    (folder.data() / folder.AUDIT).mkdir(parents=True)
+    magics.load(shell)
+    (folder.data() / folder.AUDIT).rmdir()
+    (folder.data() / folder.AUDIT).write_bytes(b'\xff"kind":"start","id":"x"\n{')
+    magics.load(shell)
+    assert capsys.readouterr().out == ""

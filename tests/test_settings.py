@@ -102,5 +102,6 @@ def test_a_key_is_not_shown() -> None:
     assert KEY not in f"{settings} {settings!r}"
     assert repr(settings) == (
         "Settings(model='m', effort=None, summary='auto', sandbox='workspace-write', "
-        "approval='on-request', timeout_s=120.0, agents_md=True, tape=None)"
+        "approval='on-request', timeout_s=120.0, agents_md=True, rules=None, audit=True, "
+        "tape=None)"
     )

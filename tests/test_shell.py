@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from codex_magic.policy import SandboxPolicy
+from codex_magic.policy import Decision, Permission, SandboxPolicy
 from codex_magic.render import words
+from codex_magic.sandbox.audit import Log, read
+from codex_magic.sandbox.rules import Judgement
 from codex_magic.tools.base import ArgumentsError
 from codex_magic.tools.shell import ShellTool
 from codex_magic.turn import TurnRequest
@@ -71,6 +73,109 @@ def test_a_model_lowers_a_persons_time_and_never_raises_it(tmp_path: Path) -> No
     assert wall_s(allowed_s=2.0, timeout_ms=5000) == 2
 
 
+def judged(tmp_path: Path, verdict: Any, **arguments: Any) -> Any:
+    tool = ShellTool(judge=lambda _command: Judgement(verdict, "a reason"))
+    request = TurnRequest(prompt="p", policy=SandboxPolicy(workspace=tmp_path))
+    return tool.prepare("c", arguments, request)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "asks", "forbidden", "harmless"),
+    [
+        (None, (), "", False),
+        ("allow", (), "", True),
+        ("ask", ("run this although a rule says to ask: a reason",), "", False),
+        ("deny", (), "a rule forbids it: a reason", False),
+    ],
+)
+def test_what_the_rules_say_counts(
+    tmp_path: Path, verdict: Any, asks: tuple[str, ...], forbidden: str, harmless: bool
+) -> None:
+    call = judged(tmp_path, verdict, command=["make"])
+    assert (call.asks, call.forbidden, call.harmless) == (asks, forbidden, harmless)
+
+
+def test_a_rule_that_allows_grants_nothing_beyond_the_policy(tmp_path: Path) -> None:
+    call = judged(tmp_path, "allow", command=["make"], network=True)
+    assert call.asks == ("use the network, this machine's own services included",)
+    assert not call.harmless
+
+
+ASKED = {
+    (".git",): ("write in {ws}/.git",),
+    (".git/hooks/pre-commit",): ("write in {ws}/.git",),
+    ("sub/dir",): (),
+    (".",): (),
+    ("jupyter_server_config.py", ".git"): (
+        "write in {ws}/jupyter_server_config.py",
+        "write in {ws}/.git",
+    ),
+    (".git", ".git/config"): ("write in {ws}/.git",),
+    ("../beside",): ("write in {ws.parent}/beside",),
+    ("link",): ("write in {ws.parent}/beside",),
+    (".codex",): ("write in {ws}/.codex",),
+}
+
+
+@pytest.mark.parametrize("paths", ASKED)
+def test_more_to_write_is_asked_for_by_name(tmp_path: Path, paths: tuple[str, ...]) -> None:
+    workspace = tmp_path / "ws"
+    (tmp_path / "beside").mkdir()
+    workspace.mkdir()
+    (workspace / "link").symlink_to(tmp_path / "beside")
+    (workspace / ".codex").symlink_to(tmp_path / "beside")
+    call = judged(workspace, None, command=["true"], paths=list(paths))
+    assert call.asks == tuple(said.format(ws=workspace) for said in ASKED[paths])
+
+
+def test_in_read_only_the_workspace_is_asked_for_as_well(tmp_path: Path) -> None:
+    asks = prepared(tmp_path, command=["true"], paths=["x"], mode="read-only").asks
+    assert asks == (f"write in {tmp_path}",)
+    asks = prepared(tmp_path, command=["true"], paths=[".git"], mode="read-only").asks
+    assert asks == (f"write in {tmp_path}", f"write in {tmp_path}/.git")
+
+
+def test_each_command_is_logged_with_who_allowed_it(tmp_path: Path) -> None:
+    log = Log(tmp_path / "audit.jsonl")
+    (workspace := tmp_path / "ws").mkdir()
+    request = TurnRequest(prompt="p", policy=SandboxPolicy(workspace=workspace))
+    call = ShellTool(log=lambda: log).prepare("call-1", {"command": "echo hi"}, request)
+    permission = Permission(Decision.ACCEPT, "person")
+    outcome = call.run(lambda _event: None, threading.Event(), permission)
+    [record] = read(log.path)
+    assert record.start is not None
+    assert record.end is not None
+    assert (record.start.call_id, record.start.tool, record.start.command) == (
+        "call-1", "shell", "echo hi",
+    )  # fmt: skip
+    assert (record.start.decision, record.start.decided_by) == ("accept", "person")
+    assert (record.end.outcome, record.end.exit_code) == ("exit", 0)
+    receipt = outcome.item.receipt
+    assert (receipt.decision, receipt.decided_by) == ("accept", "person")
+    assert record.start.policy_hash == receipt.policy_hash != ""
+    assert record.end.stdout.sha256 == receipt.stdout_sha256
+
+
+def test_what_cannot_be_logged_does_not_run(tmp_path: Path) -> None:
+    (workspace := tmp_path / "ws").mkdir()
+    (tmp_path / "audit.jsonl").symlink_to("/dev/null")
+    log = Log(tmp_path / "audit.jsonl")
+    request = TurnRequest(prompt="p", policy=SandboxPolicy(workspace=workspace))
+    call = ShellTool(log=lambda: log).prepare("c", {"command": "touch ran"}, request)
+    outcome = call.run(lambda _event: None, threading.Event(), Permission())
+    assert outcome.item.outcome == "refused"
+    assert "audit.jsonl" in outcome.text
+    assert not (workspace / "ran").exists()
+
+
+def test_the_model_is_told_what_was_put_aside(tmp_path: Path) -> None:
+    call = prepared(tmp_path, command="mkdir .vscode; printf '\\033[31mred\\033[0m\\n'")
+    outcome = call.run(lambda _event: None, threading.Event(), Permission())
+    assert "note: put aside, because other programs would obey it" in outcome.text
+    assert outcome.text.endswith("output:\nred\n")
+    assert "\x1b[31m" in str(outcome.item.output)
+
+
 @pytest.mark.parametrize("path", ["/", "~", "/etc", "/nowhere/at/all"])
 def test_nobody_is_asked_for_what_would_be_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(ArgumentsError):
@@ -80,13 +185,16 @@ def test_nobody_is_asked_for_what_would_be_refused(tmp_path: Path, path: str) ->
 def test_the_end_of_a_long_output_is_kept(tmp_path: Path) -> None:
     """Only the head streams; what is kept has the tail, also where nothing was left out."""
     call = prepared(tmp_path, command="head -c 700000 /dev/zero | tr '\\0' x; echo END")
-    outcome = call.run(lambda _event: None, threading.Event())
+    outcome = call.run(lambda _event: None, threading.Event(), Permission())
     assert str(outcome.item.output) == "x" * 700_000 + "END\n"
-    assert outcome.text.endswith("xEND\n") or outcome.text.endswith("xEND")
+    assert outcome.text.endswith("xEND\n")
+    assert len(outcome.text) < 8_000 * 4 + 200
+    assert "tokens of 1 lines are left out here" in outcome.text
 
 
 def test_a_killed_flood_does_not_read_as_a_persons_interrupt(tmp_path: Path) -> None:
-    outcome = prepared(tmp_path, command=["yes"]).run(lambda _event: None, threading.Event())
+    call = prepared(tmp_path, command=["yes"])
+    outcome = call.run(lambda _event: None, threading.Event(), Permission())
     assert (outcome.item.outcome, outcome.item.status) == ("killed", "failed")
     assert "writing more than" in words.ending(outcome.item)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from codex_magic.turn import Turn
 
 _TICKS = {"completed": "x", "in_progress": " ", "pending": " "}
+_PATHS = 200
+_DIFF_BYTES = 128 * 1024
 
 
 def text(turn: Turn, *, quiet: bool = False) -> str:
@@ -63,9 +65,7 @@ def _block(item: Item, turn: Turn) -> str:
             steps = [f"- [{_TICKS[step.status]}] {_escaped(step.text)}" for step in item.steps]
             return "\n".join([*steps, "", harmless(str(item.text))]).strip("\n")
         case FileChange():
-            diffs = words.clean("\n".join(change.diff for change in item.changes))
-            paths = ", ".join(f"{change.kind} {change.path}" for change in item.changes)
-            return _details(_code(paths), fenced(diffs, "diff"))
+            return _edit(item, asked=turn.waiting_for == item.id)
         case ToolCall():
             said = f"{_code(item.tool)} · {item.status.replace('_', ' ')}"
             inside = words.clean("\n".join(filter(None, (item.arguments, str(item.output)))))
@@ -96,7 +96,25 @@ def _command(item: CommandExecution, *, live: bool, asked: bool) -> str:
         inside.append(_note(f"asked to {', '.join(item.asked)}: {item.decision or 'no answer'}"))
     if output := words.clean(str(item.output)).rstrip("\n"):
         inside.append(fenced(words.shortened(output, words.SAVED_OUTPUT_BYTES)))
+    if item.receipt:
+        inside.extend(_note(found) for found in words.findings(item.receipt))
     return _details(summary, "\n\n".join(inside), opened=running)
+
+
+def _edit(item: FileChange, *, asked: bool) -> str:
+    paths = ", ".join(f"{change.kind} {change.path}" for change in item.changes)
+    head = words.one_line(paths, _PATHS) or "edit"
+    summary = " · ".join(filter(None, (_code(head), _escaped(words.settled(item, asked=asked)))))
+    inside = []
+    if item.reason:
+        inside.append(_note(item.reason))
+    if item.asked:
+        inside.append(_note(f"asked to {', '.join(item.asked)}: {item.decision or 'no answer'}"))
+    diffs = words.clean("\n".join(change.diff for change in item.changes))
+    inside.append(fenced(words.shortened(diffs, _DIFF_BYTES), "diff"))
+    if item.receipt:
+        inside.extend(_note(found) for found in words.findings(item.receipt))
+    return _details(summary, "\n\n".join(filter(None, inside)))
 
 
 def _details(summary: str, inside: str, *, opened: bool = False) -> str:

@@ -82,7 +82,7 @@ def _block(item: Item, *, live: bool, asked: bool) -> str:
             steps = [f"{m} {words.clean(s.text)}" for m, s in zip(marks, item.steps, strict=True)]
             return "\n".join([*steps, words.prose(str(item.text))]).strip()
         case FileChange():
-            return "\n".join(f"{change.kind} {words.clean(change.path)}" for change in item.changes)
+            return _edit(item, live=live, asked=asked)
         case ToolCall():
             ended = "" if live and item.status == "in_progress" else f": {item.status}"
             return f"tool {words.clean(item.tool)}{ended}"
@@ -97,10 +97,25 @@ def _block(item: Item, *, live: bool, asked: bool) -> str:
 def _command(item: CommandExecution, *, live: bool, asked: bool) -> str:
     command = words.command(item)
     if not live:
-        return f"$ {words.one_line(command)}  -> {words.ending(item, asked=asked)}"
+        told = [f"   {found}" for found in (words.findings(item.receipt) if item.receipt else ())]
+        ended = f"$ {words.one_line(command)}  -> {words.ending(item, asked=asked)}"
+        return "\n".join([ended, *told])
     lines = ["$ " + command.replace("\n", "\n  ")]
     if item.output:
         lines.append(words.clean(str(item.output)).rstrip("\n"))
     if item.status != "in_progress":
         lines.append(f"-> {words.ending(item)}")
+        lines.extend(
+            f"   {found}" for found in (words.findings(item.receipt) if item.receipt else ())
+        )
+    return "\n".join(lines)
+
+
+def _edit(item: FileChange, *, live: bool, asked: bool) -> str:
+    if live and item.status == "in_progress":
+        return ""  # so far it is a proposal, which would have to be taken back
+    lines = [f"{change.kind} {words.clean(change.path)}" for change in item.changes]
+    if ended := words.settled(item, asked=asked):
+        lines.append(f"-> {ended}" if lines else f"edit  -> {ended}")
+    lines += [f"   {found}" for found in (words.findings(item.receipt) if item.receipt else ())]
     return "\n".join(lines)

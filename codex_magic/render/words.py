@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from codex_magic.events import Usage
-    from codex_magic.items import CommandExecution
+    from codex_magic.items import CommandExecution, FileChange, Receipt
     from codex_magic.turn import Turn
 
 SAVED_OUTPUT_BYTES: Final = 8 * 1024
@@ -59,6 +59,17 @@ def ending(item: CommandExecution, *, asked: bool = False) -> str:
             return f"interrupted{took}"
         case _:
             return f"{item.outcome}: {_flat(item.message)}{took}"
+
+
+def settled(item: FileChange, *, asked: bool = False) -> str:
+    """Return how an edit ended, in a few words; nothing of one that was made."""
+    match item.status:
+        case "completed":
+            return ""
+        case "in_progress":
+            return WAITING if asked else "running"
+        case _:
+            return f"{item.status}: {_flat(item.message)}" if item.message else item.status
 
 
 def _flat(message: str) -> str:
@@ -123,14 +134,54 @@ def shortened(text: str, limit_bytes: int) -> str:
     return f"{head}\n[{len(raw) - 2 * half:,} bytes left out]\n{tail}"
 
 
+TOKEN_BYTES: Final = 4  # what Codex itself reckons with
+
+
+def for_model(text: str, limit_tokens: int) -> str:
+    """Return terminal output for a model: without escapes, and of a long one both ends.
+
+    The line between the ends tells how much is not there, so that nobody takes it for all.
+    """
+    text = _obeyed(text)
+    raw = text.encode(errors="replace")
+    if len(raw) <= limit_tokens * TOKEN_BYTES:
+        return text
+    half = limit_tokens * TOKEN_BYTES // 2
+    head, tail = raw[:half].decode(errors="ignore"), raw[-half:].decode(errors="ignore")
+    left = (len(raw) - 2 * half) // TOKEN_BYTES
+    lines = len(text.splitlines())
+    return f"{head}\n[… about {left:,} tokens of {lines:,} lines are left out here …]\n{tail}"
+
+
+def findings(receipt: Receipt) -> list[str]:
+    """Return what a command did that somebody should know, a sentence for each kind."""
+    said = [
+        f"put aside, because other programs would obey it: {said}" for said in receipt.quarantined
+    ]
+    said += [f"put back as it was: {path}" for path in receipt.restored]
+    said += [f"protected, and yet not as it was before: {path}" for path in receipt.protected]
+    if receipt.imported:
+        names = ", ".join(receipt.imported)
+        said.append(f"the kernel has imported {names} and still runs what that said before")
+    if receipt.network_refused:
+        said.append(
+            f"attempts to reach a network, which it did not have: {receipt.network_refused}"
+        )
+    return [_flat(line) for line in (*said, *receipt.notes)]
+
+
 def clean(text: str) -> str:
     """Return terminal output as text: what escapes and carriage returns would leave to be seen.
 
     Control, bidirectional and zero-width characters become visible, so that nothing that is shown
     can pretend to be something else.
     """
-    text = _OVERWRITTEN.sub("", _RETURNS.sub("", _ESCAPES.sub("", text)))
-    return _UNUSUAL.sub(_made_visible, text)
+    return _UNUSUAL.sub(_made_visible, _obeyed(text))
+
+
+def _obeyed(text: str) -> str:
+    """Return what is left of terminal output once its escapes and carriage returns are obeyed."""
+    return _OVERWRITTEN.sub("", _RETURNS.sub("", _ESCAPES.sub("", text)))
 
 
 def _made_visible(found: re.Match[str]) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import threading
 
     from codex_magic.items import Item
+    from codex_magic.policy import Permission
     from codex_magic.turn import TurnRequest
 
 Emit = Callable[[Event], None]
@@ -56,12 +57,17 @@ class Call(Protocol):
         """Whether it only looks."""
         ...
 
-    def run(self, emit: Emit, stop: threading.Event) -> Outcome:
+    @property
+    def forbidden(self) -> str:
+        """Why nobody may allow it; empty where somebody may."""
+        ...
+
+    def run(self, emit: Emit, stop: threading.Event, permission: Permission) -> Outcome:
         """Do it, in the OS thread of the caller, until it ends or `stop` is set."""
         ...
 
-    def decline(self, reason: str) -> Outcome:
-        """Return the outcome of not doing it."""
+    def decline(self, reason: str, permission: Permission) -> Outcome:
+        """Return the outcome of not doing it; `permission` is who said no."""
         ...
 
 

@@ -1,13 +1,14 @@
 """The ``shell`` tool: one command in the kernel's sandbox.
 
-It builds a policy from the turn's and from what the call asks for beyond it, and leaves the rest
-to `codex_magic.sandbox`. It decides nothing: `asks` says what a person must have allowed.
+It joins what the call asks for beyond its turn's policy with what the rules say of the command,
+and leaves the rest to `codex_magic.sandbox`. It decides nothing: `asks` says what a person must have
+allowed.
 """
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -16,18 +17,37 @@ import msgspec
 from codex_magic import sandbox
 from codex_magic.events import ItemDelta, ItemStarted
 from codex_magic.items import CommandExecution, Status, Text
-from codex_magic.policy import Limits, SandboxPolicy
-from codex_magic.render.words import shortened
+from codex_magic.policy import Limits
+from codex_magic.render import words
+from codex_magic.sandbox import Occasion
+from codex_magic.sandbox.rules import Judgement
+from codex_magic.tools.asking import PARAMETERS, Wishes, widened
 from codex_magic.tools.base import ArgumentsError, Emit, Outcome
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping
 
+    from codex_magic.policy import Permission
+    from codex_magic.sandbox.audit import Log
     from codex_magic.turn import TurnRequest
 
-TEXT_LIMIT_BYTES: Final = 32 * 1024
-"""Bytes of output a model gets: the app-server itself cuts at about 48 KB, without a mark."""
+OUTPUT_TOKENS: Final = 8_000
+"""Tokens of output a model gets: the app-server itself cuts at about 48 KB, without a mark."""
+
+Judge = Callable[[Sequence[str] | str], Judgement]
+LogFinder = Callable[[], "Log | None"]
+
+
+def no_rules(_command: Sequence[str] | str) -> Judgement:
+    """Say nothing of any command."""
+    return Judgement(None, "")
+
+
+def no_log() -> Log | None:
+    """Return that nothing is logged."""
+    return None
+
 
 _HARMLESS: Final = frozenset(
     [
@@ -75,18 +95,22 @@ _HARMLESS: Final = frozenset(
 """
 
 
-class _Arguments(msgspec.Struct, forbid_unknown_fields=True):
+class _Arguments(Wishes, forbid_unknown_fields=True):
     command: list[str] | str
     workdir: str | None = None
     timeout_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    justification: str | None = None
-    network: bool | None = None
-    paths: list[str] | None = None
-    unsandboxed: bool | None = None
 
 
 class ShellTool:
-    """Runs one command and returns its output."""
+    """Runs one command and returns its output.
+
+    Parameters
+    ----------
+    judge
+        What the rules say of a command; none unless given.
+    log
+        Returns where a command is logged; nowhere unless given.
+    """
 
     name = "shell"
     description = (
@@ -104,50 +128,64 @@ class ShellTool:
             },
             "workdir": {"type": "string", "description": "Folder to run in; the turn's if absent."},
             "timeout_ms": {"type": "number", "description": "Kill it after this time."},
-            "justification": {"type": "string", "description": "Why, in words a person can judge."},
-            "network": {"type": "boolean", "description": "Ask for network access."},
-            "paths": {
-                "type": "array",
-                "items": {"type": "string"},
-                "description": "Ask to write in these further folders.",
-            },
-            "unsandboxed": {"type": "boolean", "description": "Ask to run without any sandbox."},
+            **PARAMETERS,
         },
         "required": ["command"],
         "additionalProperties": False,
     }
 
+    def __init__(self, *, judge: Judge = no_rules, log: LogFinder = no_log) -> None:
+        self._judge = judge
+        self._log = log
+
     def prepare(self, call_id: str, arguments: Any, request: TurnRequest) -> ShellCall:
         """Check the arguments; see `Tool.prepare`."""
         try:
-            return ShellCall(call_id, msgspec.convert(arguments, _Arguments), request)
+            asked = msgspec.convert(arguments, _Arguments)
+            return ShellCall(call_id, asked, request, self._judge(_command(asked)), self._log())
         # The last three: a folder with a NUL in its name, of an unknown person, in a ring of links.
         except (msgspec.ValidationError, ValueError, RuntimeError, OSError) as error:
             raise ArgumentsError(str(error)) from None
 
 
+def _command(asked: _Arguments) -> tuple[str, ...] | str:
+    return asked.command if isinstance(asked.command, str) else tuple(asked.command)
+
+
 class ShellCall:
     """One command, ready to run."""
 
-    def __init__(self, call_id: str, asked: _Arguments, request: TurnRequest) -> None:
-        command = asked.command if isinstance(asked.command, str) else tuple(asked.command)
-        self._command = command
+    def __init__(
+        self,
+        call_id: str,
+        asked: _Arguments,
+        request: TurnRequest,
+        judgement: Judgement,
+        log: Log | None,
+    ) -> None:
+        self._command = _command(asked)
         self._cwd = request.cwd / Path(asked.workdir or ".").expanduser()
         self._limits = Limits(wall_s=_wall_s(asked.timeout_ms, request.timeout_s))
-        self._policy, self.asks = _policy(asked, request.policy)
-        if self.asks and (reason := sandbox.refusal(self._policy)):
+        self._log = log
+        self._policy, asks = widened(asked, request.policy)
+        if asks and (reason := sandbox.refusal(self._policy)):
             # Nobody should be asked for what is refused afterwards.
             raise ArgumentsError(reason)
-        self.harmless = not self.asks and _only_looks(command)
+        if judgement.verdict == "ask":
+            asks = (*asks, f"run this although a rule says to ask: {judgement.reason}")
+        self.asks = asks
+        self.forbidden = f"a rule forbids it: {judgement.reason}" * (judgement.verdict == "deny")
+        known = judgement.verdict == "allow" or _only_looks(self._command)
+        self.harmless = not self.asks and known
         self.item = CommandExecution(
             id=call_id,
-            command=command,
+            command=self._command,
             cwd=str(self._cwd),
             reason=asked.justification or "",
             asked=self.asks,
         )
 
-    def run(self, emit: Emit, stop: threading.Event) -> Outcome:
+    def run(self, emit: Emit, stop: threading.Event, permission: Permission) -> Outcome:
         """Run it in the sandbox, its output emitted as it comes."""
         output = Text()
 
@@ -164,6 +202,7 @@ class ShellCall:
             cwd=self._cwd,
             on_output=show,
             stop=stop,
+            occasion=self._occasion(permission),
         )
         # In the order it came, if all of it streamed; of a long output only the head does.
         kept = result.stdout + result.stderr
@@ -179,8 +218,20 @@ class ShellCall:
         )
         return Outcome(item, describe(item), success=result.outcome == "exit")
 
-    def decline(self, reason: str) -> Outcome:
+    def _occasion(self, permission: Permission) -> Occasion:
+        return Occasion(
+            permission=permission, log=self._log, call_id=self.item.id, tool=ShellTool.name
+        )
+
+    def decline(self, reason: str, permission: Permission) -> Outcome:
         """Return the outcome of not running it."""
+        sandbox.declined(
+            self._command,
+            policy=self._policy,
+            cwd=self._cwd,
+            occasion=self._occasion(permission),
+            reason=reason,
+        )
         item = msgspec.structs.replace(self.item, status="declined", message=reason)
         return Outcome(item, f"outcome: declined - {reason}", success=False)
 
@@ -195,37 +246,6 @@ def _wall_s(asked_ms: float | None, allowed_s: float | None) -> float:
     """Return the seconds a command gets: a model can lower a person's limit, never raise it."""
     limit = allowed_s or Limits().wall_s
     return limit if asked_ms is None else min(limit, asked_ms / 1000)
-
-
-def _policy(asked: _Arguments, policy: SandboxPolicy) -> tuple[SandboxPolicy, tuple[str, ...]]:
-    """Return the policy the call would run under, and in words what it has beyond the turn's."""
-    if policy.mode in ("full-access", "external"):
-        return policy, ()
-    asks = []
-    if asked.unsandboxed:
-        return replace(policy, mode="full-access"), ("run without any sandbox",)
-    if asked.network and not policy.network:
-        policy = replace(policy, network=True)
-        asks.append("use the network, this machine's own services included")
-    extra = tuple(
-        (policy.workspace / Path(path).expanduser()).resolve() for path in asked.paths or ()
-    )
-    outside = tuple(path for path in extra if not _may_write(policy, path))
-    if outside and policy.mode == "read-only":
-        # Where a sandbox writes at all it writes in the workspace, so that is asked for as well.
-        policy = replace(policy, mode="workspace-write")
-        rest = (path for path in outside if not _may_write(policy, path))
-        asks.append(f"write in {policy.workspace}")
-        outside = tuple(rest)
-    if outside:
-        policy = replace(policy, writable=(*policy.writable, *outside))
-        asks.extend(f"write in {path}" for path in outside)
-    return policy, tuple(asks)
-
-
-def _may_write(policy: SandboxPolicy, path: Path) -> bool:
-    roots = (policy.workspace, *policy.writable) if policy.mode == "workspace-write" else ()
-    return any(path.is_relative_to(root) for root in roots)
 
 
 def _only_looks(command: tuple[str, ...] | str) -> bool:
@@ -254,11 +274,13 @@ def spoken(command: tuple[str, ...] | str) -> str:
 def describe(item: CommandExecution) -> str:
     """Return what the model reads of a finished command."""
     ended = {
-        "exit": f"exit {item.exit_code}",
+        "exit": f"exit {item.exit_code}" + (f" - {item.message}" if item.message else ""),
         "refused": f"refused - {item.message}",
         "error": f"error - {item.message}",
     }.get(str(item.outcome), f"{item.outcome} - {item.message}")
-    duration_s = item.receipt.duration_s if item.receipt else 0.0
-    output = shortened(str(item.output), TEXT_LIMIT_BYTES)
-    lines = [f"outcome: {ended}", f"duration: {duration_s:.2f} s", "output:", output]
-    return "\n".join(lines if output else [*lines[:2], "output: none"])
+    receipt = item.receipt
+    lines = [f"outcome: {ended}", f"duration: {receipt.duration_s if receipt else 0.0:.2f} s"]
+    if receipt is not None:
+        lines += [f"note: {found}" for found in words.findings(receipt)]
+    output = words.for_model(str(item.output), OUTPUT_TOKENS)
+    return "\n".join([*lines, "output:", output] if output else [*lines, "output: none"])

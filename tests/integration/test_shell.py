@@ -12,7 +12,7 @@ from codex_magic.approval import Answer, NobodyApprover, StdinApprover
 from codex_magic.policy import Decision
 from codex_magic.sandbox import probe
 from codex_magic.testing import call, js, pause_at, say, tool_outputs
-from codex_magic.tools.shell import TEXT_LIMIT_BYTES
+from codex_magic.tools.shell import OUTPUT_TOKENS
 
 YES = Answer(Decision.ACCEPT, "person")
 NETWORK = "use the network, this machine's own services included"
@@ -270,13 +270,16 @@ def test_a_long_output_is_marked_where_it_is_cut_and_arrives_whole(
     assert len(str(item.output).encode()) > 190_000
     body = text.partition("output:\n")[2]
     assert (body[:5], body[-3:]) == ("BEGIN", "END")
-    (left_out,) = re.findall(r"\n\[([\d,]+) bytes left out\]\n", body)
-    assert len(body.encode()) <= TEXT_LIMIT_BYTES
-    kept = len(str(item.output).encode()) - int(left_out.replace(",", ""))
-    assert TEXT_LIMIT_BYTES - 100 < kept < TEXT_LIMIT_BYTES
+    ((mark, left_out),) = re.findall(
+        r"\n(\[… about ([\d,]+) tokens of [\d,]+ lines are left out here …\])\n", body
+    )
+    limit_bytes = 4 * OUTPUT_TOKENS
+    assert limit_bytes - 10 < len(body.replace(f"\n{mark}\n", "").encode()) <= limit_bytes
+    kept = len(str(item.output).encode()) - 4 * int(left_out.replace(",", ""))
+    assert abs(kept - limit_bytes) < 10
     # Neither the server nor code mode cut it once more: only our own mark is there.
     assert re.findall(r"truncat|omitted", text) == []
-    assert set(body.replace(f"[{left_out} bytes left out]", "")[5:-3]) <= {*unit, "\n"}
+    assert set(body.replace(mark, "")[5:-3]) <= {*unit, "\n"}
 
 
 def test_a_flood_streams_its_head_and_keeps_its_tail(stage: Any, shape: str) -> None:
