@@ -1,7 +1,8 @@
 """The shell's door: ``codex-magic``.
 
 ``demo`` runs the first lesson in a real kernel and prints the turns while they happen; ``doctor``
-looks at the machine; ``login`` hands over to Codex's own sign-in.
+looks at the machine; ``audit`` shows what commands ran, ``purge`` removes what is kept of them;
+``login`` hands over to Codex's own sign-in.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LESSON: Final = "01-first-turn.ipynb"
+_AUDIT_HELP: Final = "how many of the last commands to show; or verify: whether it was changed"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -49,7 +51,16 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run the first lesson here, without an account")
     demo.set_defaults(run=_demo)
     doctor = commands.add_parser("doctor", help="try everything a turn needs")
+    doctor.add_argument(
+        "--sandbox", action="store_true", help="try to get out of the sandbox, in every known way"
+    )
     doctor.set_defaults(run=_doctor)
+    audit = commands.add_parser("audit", help="the log of the commands that Codex ran")
+    audit.add_argument("what", nargs="?", default="20", metavar="N|verify", help=_AUDIT_HELP)
+    audit.set_defaults(run=_audit)
+    purge = commands.add_parser("purge", help="remove what codex-magic keeps on this machine")
+    purge.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    purge.set_defaults(run=_purge)
     # Listed for the help; `main` passes them on with whatever stands behind them.
     commands.add_parser("login", help="sign in to Codex; further words go to `codex login`")
     commands.add_parser("logout", help="sign out")
@@ -63,7 +74,9 @@ def _codex(words: Sequence[str]) -> int:
     os.execv(program, [str(program), *words])  # noqa: S606 - no shell is wanted
 
 
-def _doctor(_chosen: argparse.Namespace) -> int:
+def _doctor(chosen: argparse.Namespace) -> int:
+    if chosen.sandbox:
+        return _try_the_sandbox()
     from codex_magic import doctor, settings  # noqa: PLC0415 - the other commands need neither
     from codex_magic.session import Session  # noqa: PLC0415
 
@@ -76,6 +89,54 @@ def _doctor(_chosen: argparse.Namespace) -> int:
     finally:
         session.close()
     return 0 if all(check.good for check in checks) else 1
+
+
+def _try_the_sandbox() -> int:
+    from codex_magic import abuse, sandbox  # noqa: PLC0415
+
+    found = sandbox.probe()
+    if found.level == "none":
+        print(f"no sandbox works here, so every command is refused: {found.reason}")
+        return 1
+    print(f"level {found.level}, by {found.mechanism}", flush=True)
+    rows, shown = itertools.tee(abuse.run(abuse.place()))
+    for line in abuse.lines(shown):
+        print(line, flush=True)
+    return 0 if abuse.good(rows) else 1
+
+
+def _audit(chosen: argparse.Namespace) -> int:
+    from codex_magic import folder, ledger  # noqa: PLC0415
+    from codex_magic.sandbox import audit  # noqa: PLC0415
+
+    path = folder.data() / folder.AUDIT
+    if chosen.what == "verify":
+        verdict = audit.verify(path)
+        print(f"{path}: {verdict}")
+        return 0 if verdict.ok else 1
+    if not (chosen.what.isdecimal() and int(chosen.what)):
+        raise CodexMagicError(
+            f"{chosen.what!r} is no number of commands", hint="Type: codex-magic audit 20"
+        )
+    print(ledger.Table(tuple(ledger.rows(audit.read(path, int(chosen.what))))))
+    return 0
+
+
+def _purge(chosen: argparse.Namespace) -> int:
+    from codex_magic import purge  # noqa: PLC0415
+
+    found = purge.holdings()
+    if not found:
+        print("There is nothing to remove.")
+        return 0
+    print("To be removed:", *found, sep="\n  ")
+    print("Left alone:", *purge.LEFT_ALONE, sep="\n  ")
+    if not chosen.yes and input("Remove it? [y/N] ").strip().lower() not in ("y", "yes"):
+        print("Nothing was removed.")
+        return 1
+    purge.remove(found)
+    print("Removed.")
+    return 0
 
 
 def _demo(_chosen: argparse.Namespace) -> int:
