@@ -19,7 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codex_magic import binary, sandbox
+from measure import MS, report, timed, workspace
+
+from codex_magic import binary
 from codex_magic import events as ev
 from codex_magic.approval import NobodyApprover
 from codex_magic.backends.appserver import wire
@@ -34,9 +36,8 @@ from codex_magic.tools.shell import ShellTool
 from codex_magic.turn import Turn, TurnRequest, advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-MS = 1000.0
 MODELS = ("gpt-5.5", "gpt-6.1-sol")
 
 LOAD = """
@@ -47,24 +48,6 @@ begin = time.perf_counter()
 shell.run_line_magic("load_ext", {extension!r})
 print(1000 * (time.perf_counter() - begin))
 """
-
-
-def timed(work: Callable[[], Any], times: int) -> float:
-    took = []
-    for _ in range(times):
-        begin = time.perf_counter()
-        work()
-        took.append(MS * (time.perf_counter() - begin))
-    return statistics.median(took)
-
-
-def report(what: str, ours: float, control: float, of: str, goal: str) -> None:
-    unit = "us" if goal.endswith("us") else "ms"
-    ratio = f"{ours / control:8.1f}x" if control else "        -"
-    print(
-        f"{what:<44} {ours:9.2f} {unit} {ratio} of {of} ({control:.2f} {unit}); goal {goal}",
-        flush=True,
-    )
 
 
 def load() -> None:
@@ -128,15 +111,6 @@ def taped(model: FakeModel) -> Iterator[Session]:
     finally:
         session.close()
         shutil.rmtree(home, ignore_errors=True)
-
-
-@contextmanager
-def workspace() -> Iterator[Path]:
-    folder = tempfile.mkdtemp()
-    try:
-        yield Path(folder)
-    finally:
-        shutil.rmtree(folder)
 
 
 def request(model: str, folder: Path) -> TurnRequest:
@@ -266,17 +240,7 @@ def interrupt() -> None:
         )
 
 
-def command() -> None:
-    """``true`` in the sandbox, against ``true``."""
-    with workspace() as folder:
-        policy = SandboxPolicy(workspace=folder)
-        sandbox.run(["true"], policy=policy)
-        ours = timed(lambda: sandbox.run(["true"], policy=policy), 50)
-        bare = timed(lambda: subprocess.run(["/usr/bin/true"], capture_output=True, check=True), 50)
-    report("true in the sandbox", ours, bare, "true", "10 ms, 15x")
-
-
-ALL = {work.__name__: work for work in (load, fold, command, cold, first_text, interrupt)}
+ALL = {work.__name__: work for work in (load, fold, cold, first_text, interrupt)}
 
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or ALL:
