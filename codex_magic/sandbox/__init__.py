@@ -8,7 +8,8 @@ here.
 
 from __future__ import annotations
 
+from codex_magic.sandbox.asked import Occasion
 from codex_magic.sandbox.probe import Probe, probe
-from codex_magic.sandbox.runner import CommandResult, Occasion, declined, refusal, run
+from codex_magic.sandbox.runner import CommandResult, declined, refusal, run
 
 __all__ = ["CommandResult", "Occasion", "Probe", "declined", "probe", "refusal", "run"]

@@ -8,31 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import marshal
 import os
 import signal
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from codex_magic.sandbox import helper
-from codex_magic.sandbox.tree import (
+from codex_magic.sandbox.spawn import (
     CHUNK_BYTES,
-    GRACE_S,
     LAUNCHER_ENV,
-    MARK,
-    Tree,
-    _in_memory,
-    _kin,
-    _named,
-    _popen,
-    _readable,
-    _stat,
+    in_memory,
+    kin,
+    named,
+    popen,
+    readable,
+    stat,
 )
+from codex_magic.sandbox.tree import GRACE_S, MARK, Reported
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -49,36 +46,15 @@ BEGIN: Final = (
 
 
 @dataclass(slots=True)
-class Helped(Tree):
+class Helped(Reported):
     """A helper, and the command below it.
 
     All processes of the command stay below the helper: the system gives it those whose parents
     ended. The OS thread that started it must live as long: when that ends, the helper kills all.
     """
 
-    status: int = -1
     scratch: str = ""
-    unread: bytes = b""
-    reached: bool = False
     begun: bool = False
-    report: dict[str, int] = field(default_factory=dict)
-
-    def sources(self) -> dict[int, str]:
-        """Return what can be read from, each with its name."""
-        return {**Tree.sources(self), self.status: "status"}
-
-    def note(self, data: bytes) -> None:
-        """Take in the lines of JSON that the helper writes about itself."""
-        *lines, self.unread = (self.unread + data).split(b"\n")
-        for line in filter(None, lines):
-            self.report |= json.loads(line)
-
-    def written(self, data: bytes) -> bytes:
-        """Return `data` less the one line with which the helper says that the command waits."""
-        if self.reached:
-            return data
-        self.reached = True
-        return data[1:]
 
     def waiting(self) -> int | None:
         """Return the process that waits to become the command; None where nothing waits."""
@@ -93,10 +69,6 @@ class Helped(Tree):
         if gate := self.process.stdin:
             with contextlib.suppress(BrokenPipeError):
                 gate.write(b"\n")
-
-    def exit_code(self) -> int | None:
-        """Return what the helper reports; its own return code means nothing."""
-        return self.report.get("exit-code")
 
     def kill(self) -> None:
         """Kill everything and wait until it is gone."""
@@ -115,17 +87,14 @@ class Helped(Tree):
 
     def close(self) -> None:
         """Leave nothing behind, whatever happened before."""
-        Tree.close(self)
-        if self.status >= 0:
-            os.close(self.status)
-            self.status = -1
+        Reported.close(self)
         if self.scratch and os.path.lexists(self.scratch):  # the helper did not come to it
             with contextlib.suppress(OSError):
                 helper.discard(os.fsencode(self.scratch))
 
     def _hear(self, timeout_s: float) -> bool:
         """Take in what is reported by then; return whether more may come."""
-        if not _readable(self.status, timeout_s):
+        if not readable(self.status, timeout_s):
             return False
         data = os.read(self.status, CHUNK_BYTES)
         self.note(data)
@@ -138,7 +107,7 @@ class Helped(Tree):
             # The helper goes last: while it is there, whoever loses its parent comes to it.
             below = {pid for pid in helper.descendants(self.process.pid) if _lives(pid)}
             helper.send(below, signal.SIGKILL)
-            strays = set(_kin(self.report.get("child-pid", self.process.pid), self.mark.encode()))
+            strays = set(kin(self.report.get("child-pid", self.process.pid), self.mark.encode()))
             helper.send(strays - {self.process.pid}, signal.SIGKILL)
             if not below and not strays:
                 return
@@ -146,7 +115,7 @@ class Helped(Tree):
 
 def _lives(pid: int) -> bool:
     try:
-        return _stat(pid)[0] not in "ZX"
+        return stat(pid)[0] not in "ZX"
     except OSError:  # it is gone
         return False
 
@@ -166,7 +135,7 @@ def start(plan: Plan, python: str = sys.executable) -> Helped:
     It waits until it is let in. The plan goes through a file in memory, so that no list of
     processes shows it.
     """
-    _named(plan.command)
+    named(plan.command)
     value = f"{os.getpid()}-{time.monotonic_ns()}"
     scratch = os.path.realpath(tempfile.mkdtemp(prefix=PREFIX))
     with contextlib.ExitStack() as undo:
@@ -180,10 +149,10 @@ def start(plan: Plan, python: str = sys.executable) -> Helped:
             # Another Python may not understand what this one compiles.
             program = _compiled() if python == sys.executable else _source()
             words = whole.words(parent=os.getpid(), status=reported)
-            with _in_memory("plan", marshal.dumps((program, words))) as fd:
+            with in_memory("plan", marshal.dumps((program, words))) as fd:
                 command = [python, "-I", "-S", "-c", BEGIN, str(fd)]
                 fds = (fd, reported)
-                process = _popen(command, cwd="/", env=LAUNCHER_ENV, fds=fds, gated=True)
+                process = popen(command, cwd="/", env=LAUNCHER_ENV, fds=fds, gated=True)
         finally:
             os.close(reported)
         undo.pop_all()

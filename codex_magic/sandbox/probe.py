@@ -28,6 +28,7 @@ from codex_magic.sandbox import (
     helped,
     landlock,
     machine,
+    namespaced,
     process,
     seccomp,
     tree,
@@ -254,7 +255,7 @@ def _start(
     env = environment.confined(facts.home, {})
     if (bwrap := found.bwrap) is not None:
         words = arguments(policy, facts, command, policy.workspace, env, LIMITS)
-        return lambda: tree.start_sandboxed(bwrap, words, command, filtered=found.filtered())
+        return lambda: namespaced.start(bwrap, words, command, filtered=found.filtered())
     plan = landlock.plan(
         *(policy, facts, command, policy.workspace, env, LIMITS),
         abi=found.landlock,

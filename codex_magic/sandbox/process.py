@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 from codex_magic.sandbox import cgroup
 from codex_magic.sandbox.output import Capture
 from codex_magic.sandbox.refused import Refused
-from codex_magic.sandbox.tree import CHUNK_BYTES, GRACE_S
+from codex_magic.sandbox.spawn import CHUNK_BYTES
+from codex_magic.sandbox.tree import GRACE_S
 from codex_magic.sandbox.usage import Usage, set_limits
 
 if TYPE_CHECKING:

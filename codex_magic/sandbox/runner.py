@@ -7,30 +7,18 @@ kept is known elsewhere.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import re
 import signal
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from codex_magic.errors import SandboxError
 from codex_magic.items import Outcome, Receipt
-from codex_magic.mask import known_secrets
-from codex_magic.policy import Limits, Permission, SandboxPolicy
-from codex_magic.sandbox import (
-    admission,
-    audit,
-    environment,
-    helped,
-    landlock,
-    machine,
-    process,
-    tree,
-)
-from codex_magic.sandbox.bwrap import arguments, mounts, roots, unconfined, visible, within_any
+from codex_magic.policy import Limits, SandboxPolicy
+from codex_magic.sandbox import admission, audit, launch, logbook, machine, namespaced, process
+from codex_magic.sandbox.asked import Asked, Occasion
 from codex_magic.sandbox.probe import Probe, probe
 from codex_magic.sandbox.process import NOT_FOUND, NOT_RUNNABLE
 from codex_magic.sandbox.traces import Traces
@@ -40,20 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from codex_magic.sandbox.bwrap import Machine
+    from codex_magic.sandbox.launch import Launch
 
-log = logging.getLogger("codex_magic")
-
-NO_SANDBOX: Final = (
-    "A person can install bubblewrap and allow user namespaces, or choose the mode external where"
-    " the machine itself is thrown away afterwards"
-)
 LIMIT_SIGNALS: Final = {
     128 + signal.SIGXCPU: "ended for using more processor time than it may",
     128 + signal.SIGXFSZ: "ended for writing a larger file than it may",
 }
 LAUNCHERS: Final = ("bwrap: ", "landlock: ")
-LAUNCHING: Final = re.compile(rf"{tree.GATE_NAME}: (?:line )?\d+: (?:exec: )?(.*)", re.DOTALL)
+LAUNCHING: Final = re.compile(rf"{namespaced.GATE_NAME}: (?:line )?\d+: (?:exec: )?(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,26 +64,6 @@ class CommandResult:
     stderr: str = ""
     message: str = ""
     receipt: Receipt
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Occasion:
-    """Why a command runs, for its receipt and for the log.
-
-    Parameters
-    ----------
-    permission
-        Who allowed it.
-    log
-        Where a line is written before it starts and one after it has ended.
-    call_id, tool
-        The call of an agent that it belongs to.
-    """
-
-    permission: Permission = Permission()
-    log: audit.Log | None = None
-    call_id: str = ""
-    tool: str = ""
 
 
 def run(  # noqa: PLR0913 - the two that everyone gives, and six with defaults
@@ -152,7 +114,7 @@ def declined(
 ) -> None:
     """Log that `command` was not run because somebody said no; where that fails, nothing happens."""
     asked = Asked(command, policy, cwd=cwd, occasion=occasion)
-    _note_refused(asked, reason)
+    logbook.refused(asked, reason)
 
 
 def refusal(policy: SandboxPolicy) -> str:
@@ -165,31 +127,6 @@ def refusal(policy: SandboxPolicy) -> str:
     except (SandboxError, OSError) as error:
         return str(error)
     return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What `run` was given that does not change while it runs."""
-
-    command: Sequence[str] | str
-    policy: SandboxPolicy
-    limits: Limits = Limits()
-    cwd: Path | str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    occasion: Occasion = Occasion()
-
-
-@dataclass(frozen=True, slots=True)
-class _Launch:
-    """How a command will be started, and what can be vouched for."""
-
-    level: str
-    mechanism: str
-    begin: Callable[[], tree.Tree]
-    env: Mapping[str, str]
-    protected: tuple[str, ...] = ()
-    confined: bool = False
-    notes: tuple[str, ...] = ()
 
 
 def execute(
@@ -206,183 +143,45 @@ def execute(
         argv = admission.words(asked.command, asked.env)
         asked = replace(asked, policy=admission.resolve(asked.policy))
         folder = admission.working_folder(asked.cwd, asked.policy.workspace)
-        launch = _launch(argv, asked, folder, probed)
-        entry = _noted(asked, folder, launch)
+        launched = launch.launch(argv, asked, folder, probed)
+        entry = logbook.started(asked, folder, launched)
     except (SandboxError, OSError, ValueError) as error:
-        _note_refused(asked, str(error))
+        logbook.refused(asked, str(error))
         return _not_run("refused", f"not run: {error}", asked)
     result = None
     try:
-        result = _supervised(asked, launch, on_output, stop)
+        result = _supervised(asked, launched, on_output, stop)
     finally:
-        _note_end(asked, entry, result)
+        logbook.ended(asked, entry, result)
     return result
 
 
 def _supervised(
     asked: Asked,
-    launch: _Launch,
+    launched: Launch,
     on_output: process.OnOutput | None,
     stop: threading.Event | None,
 ) -> CommandResult:
-    traces = Traces(asked.policy, launch.protected, confined=launch.confined)
+    traces = Traces(asked.policy, launched.protected, confined=launched.confined)
     disk = str(asked.policy.workspace)
     try:
         ended = process.supervise(
-            launch.begin, asked.limits, on_output, stop, disk, meanwhile=traces.before
+            launched.begin, asked.limits, on_output, stop, disk, meanwhile=traces.before
         )
     except process.NotStartedError as error:
         return _not_run("error", str(error), asked, error.exit_code)
     except BaseException:
         traces.after()  # also where nobody reads of it, nothing may be left behind
         raise
-    return _result(ended, asked, launch, traces.after())
-
-
-def _launch(
-    argv: Sequence[str], asked: Asked, folder: Path, probed: Callable[[], Probe]
-) -> _Launch:
-    """Return how the command is started under its policy here."""
-    policy, cwd = asked.policy, str(folder)
-    if policy.mode in ("external", "full-access"):
-        return _open_to_all(argv, asked, cwd, probed)
-    found = probed()
-    bwrap = found.bwrap
-    if found.level == "none":
-        raise SandboxError(f"no sandbox works on this machine ({found.reason})", hint=NO_SANDBOX)
-    facts = machine.gather(policy)
-    admission.admit(policy, facts)
-    env = environment.confined(facts.home, asked.env, allowed=policy.env_allow)
-    if bwrap is None:
-        return _by_landlock(argv, asked, cwd, env, facts, found)
-    if not (within_any(cwd, roots(policy)) or visible(cwd, mounts(policy, facts, asked.limits))):
-        raise SandboxError(f"the working folder {cwd} is hidden from commands")
-    words = arguments(policy, facts, argv, cwd, env, asked.limits)
-    filtered = found.filtered(unix_sockets=policy.unix_sockets)
-    return _Launch(
-        found.level,
-        found.mechanism,
-        lambda: tree.start_sandboxed(bwrap, words, argv, filtered=filtered),
-        env,
-        protected=facts.protected,
-        confined=True,
-    )
-
-
-def _by_landlock(  # noqa: PLR0913, PLR0917 - all that a plan is made of
-    argv: Sequence[str],
-    asked: Asked,
-    cwd: str,
-    env: Mapping[str, str],
-    facts: Machine,
-    found: Probe,
-) -> _Launch:
-    """Return how the command is started where no namespaces can be made."""
-    policy = asked.policy
-    if policy.unix_sockets:
-        raise SandboxError("Unix sockets cannot be confined on this machine")
-    filtered = found.filtered(network=policy.network)
-    plan = landlock.plan(
-        *(policy, facts, argv, cwd, env, asked.limits), abi=found.landlock, filtered=filtered
-    )
-    if not plan.sees(cwd):
-        raise SandboxError(f"the working folder {cwd} is hidden from commands")
-    return _Launch(
-        found.level,
-        found.mechanism,
-        lambda: helped.start(plan),
-        env,
-        protected=facts.protected,
-        confined=True,
-        notes=plan.notes,
-    )
-
-
-def _open_to_all(
-    argv: Sequence[str], asked: Asked, cwd: str, probed: Callable[[], Probe]
-) -> _Launch:
-    """Return how the command is started that a person has opened everything to."""
-    own = environment.open_to_all(asked.env)
-    if asked.policy.mode == "external":
-        return _Launch("external", "", lambda: tree.start(argv, cwd=cwd, env=own), own)
-    if (bwrap := probed().bwrap) is None:
-        return _Launch("none", "", lambda: tree.start(argv, cwd=cwd, env=own), own)
-    words = unconfined(argv, cwd, own)
-    return _Launch("none", "", lambda: tree.start_sandboxed(bwrap, words, argv), own)
-
-
-def _noted(asked: Asked, folder: Path, launch: _Launch) -> str:
-    """Write the log's line before the command; it does not run where that cannot be written."""
-    if asked.occasion.log is None:
-        return ""
-    entry = msgspec.structs.replace(
-        _entry(asked),
-        cwd=str(folder),
-        env_names=tuple(sorted(launch.env)),
-        level=launch.level,
-        mechanism=launch.mechanism,
-    )
-    return asked.occasion.log.start(entry, secrets=known_secrets(asked.env))
-
-
-def _note_refused(asked: Asked, reason: str) -> None:
-    if asked.occasion.log is not None:
-        with contextlib.suppress(SandboxError, TypeError):  # nothing has run, or no text was given
-            asked.occasion.log.refused(_entry(asked), reason)
-
-
-def _entry(asked: Asked) -> audit.Started:
-    occasion, command = asked.occasion, asked.command
-    return audit.Started(
-        call_id=occasion.call_id,
-        tool=occasion.tool,
-        command=command if isinstance(command, str) else tuple(command),
-        cwd=str(asked.cwd or asked.policy.workspace),
-        policy=audit.policy_fields(asked.policy),
-        decision=occasion.permission.decision.value,
-        decided_by=occasion.permission.by,
-    )
-
-
-def _note_end(asked: Asked, entry: str, result: CommandResult | None) -> None:
-    """Write the log's line after the command; what it did cannot be taken back by an error."""
-    if asked.occasion.log is None:
-        return
-    ended = audit.Finished(outcome="interrupted") if result is None else _finished(result)
-    try:
-        asked.occasion.log.end(entry, ended)
-    except SandboxError as error:
-        log.warning("the end of a command is not in the log: %s", error)
-
-
-def _finished(result: CommandResult) -> audit.Finished:
-    receipt = result.receipt
-    streams = (
-        audit.Stream(bytes=count, sha256=digest, excerpt=text)
-        for count, digest, text in (
-            (receipt.stdout_bytes, receipt.stdout_sha256, result.stdout),
-            (receipt.stderr_bytes, receipt.stderr_sha256, result.stderr),
-        )
-    )
-    return audit.Finished(
-        outcome=result.outcome,
-        exit_code=result.exit_code,
-        message=result.message,
-        duration_s=receipt.duration_s,
-        cpu_s=receipt.cpu_s,
-        peak_memory_bytes=receipt.peak_memory_bytes,
-        stdout=next(streams),
-        stderr=next(streams),
-        findings=(*receipt.quarantined, *receipt.restored, *receipt.protected),
-    )
+    return _result(ended, asked, launched, traces.after())
 
 
 def _result(
-    ended: process.Ended, asked: Asked, launch: _Launch, traces: Mapping[str, Any]
+    ended: process.Ended, asked: Asked, launched: Launch, traces: Mapping[str, Any]
 ) -> CommandResult:
     stdout, stderr = ended.stdout, ended.stderr
     receipt = msgspec.structs.replace(
-        _receipt(asked, launch.level, launch.mechanism),
+        _receipt(asked, launched.level, launched.mechanism),
         duration_s=ended.duration_s,
         cpu_s=ended.cpu_s,
         peak_memory_bytes=ended.peak_memory_bytes,
@@ -392,7 +191,7 @@ def _result(
         stderr_sha256=stderr.sha256,
         truncated=stdout.truncated or stderr.truncated,
         network_refused=ended.network_refused,
-        notes=launch.notes,
+        notes=launched.notes,
         **traces,
     )
     outcome, exit_code, message = ended.outcome, ended.exit_code, ended.message

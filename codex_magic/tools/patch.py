@@ -18,14 +18,15 @@ from codex_magic.events import ItemStarted
 from codex_magic.items import Change, FileChange, Status
 from codex_magic.policy import Limits, SandboxPolicy
 from codex_magic.render import words
-from codex_magic.sandbox import Occasion, admission, machine
+from codex_magic.sandbox import admission, machine
 from codex_magic.sandbox.bwrap import mounts, visible
 from codex_magic.sandbox.steering import steers
 from codex_magic.tools import differences
 from codex_magic.tools.asking import PARAMETERS, Wishes, widened
 from codex_magic.tools.base import ArgumentsError, Emit, Outcome
+from codex_magic.tools.logged import LogFinder, Logged, no_log
 from codex_magic.tools.patchtext import BEGIN, END, Section, read
-from codex_magic.tools.shell import OUTPUT_TOKENS, LogFinder, no_log
+from codex_magic.tools.shell import OUTPUT_TOKENS
 
 if TYPE_CHECKING:
     import threading
@@ -170,7 +171,7 @@ class PatchCall:
         _check(patch, sections)
         self._cwd = request.cwd / Path(asked.workdir or ".").expanduser()
         self._limits = Limits(wall_s=request.timeout_s or Limits().wall_s)
-        self._log = log
+        self._logged = Logged(PatchTool.name, call_id, log)
         self._files = _files(sections, self._cwd)
         wishes = Wishes(
             paths=_wanted(sections, self._cwd, request.policy), unsandboxed=asked.unsandboxed
@@ -204,7 +205,7 @@ class PatchCall:
             limits=self._limits,
             cwd=self._cwd,
             stop=stop,
-            occasion=self._occasion(permission),
+            occasion=self._logged.occasion(permission),
         )
         after = differences.look(self._files, self._policy)
         item = msgspec.structs.replace(
@@ -217,20 +218,9 @@ class PatchCall:
         said = result.stdout + result.stderr
         return Outcome(item, describe(item, said), success=item.status == "completed")
 
-    def _occasion(self, permission: Permission) -> Occasion:
-        return Occasion(
-            permission=permission, log=self._log, call_id=self.item.id, tool=PatchTool.name
-        )
-
     def decline(self, reason: str, permission: Permission) -> Outcome:
         """Return the outcome of not applying it."""
-        sandbox.declined(
-            self._command,
-            policy=self._policy,
-            cwd=self._cwd,
-            occasion=self._occasion(permission),
-            reason=reason,
-        )
+        self._logged.declined(self._command, self._policy, self._cwd, permission, reason)
         changes = tuple(
             msgspec.structs.replace(c, diff=words.shortened(c.diff, differences.DIFF_BYTES))
             for c in self.item.changes

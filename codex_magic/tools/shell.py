@@ -19,10 +19,10 @@ from codex_magic.events import ItemDelta, ItemStarted
 from codex_magic.items import CommandExecution, Status, Text
 from codex_magic.policy import Limits
 from codex_magic.render import words
-from codex_magic.sandbox import Occasion
 from codex_magic.sandbox.rules import Judgement
 from codex_magic.tools.asking import PARAMETERS, Wishes, widened
 from codex_magic.tools.base import ArgumentsError, Emit, Outcome
+from codex_magic.tools.logged import LogFinder, Logged, no_log
 
 if TYPE_CHECKING:
     import threading
@@ -36,17 +36,11 @@ OUTPUT_TOKENS: Final = 8_000
 """Tokens of output a model gets: the app-server itself cuts at about 48 KB, without a mark."""
 
 Judge = Callable[[Sequence[str] | str], Judgement]
-LogFinder = Callable[[], "Log | None"]
 
 
 def no_rules(_command: Sequence[str] | str) -> Judgement:
     """Say nothing of any command."""
     return Judgement(None, "")
-
-
-def no_log() -> Log | None:
-    """Return that nothing is logged."""
-    return None
 
 
 _HARMLESS: Final = frozenset(
@@ -166,7 +160,7 @@ class ShellCall:
         self._command = _command(asked)
         self._cwd = request.cwd / Path(asked.workdir or ".").expanduser()
         self._limits = Limits(wall_s=_wall_s(asked.timeout_ms, request.timeout_s))
-        self._log = log
+        self._logged = Logged(ShellTool.name, call_id, log)
         self._policy, asks = widened(asked, request.policy)
         if asks and (reason := sandbox.refusal(self._policy)):
             # Nobody should be asked for what is refused afterwards.
@@ -202,7 +196,7 @@ class ShellCall:
             cwd=self._cwd,
             on_output=show,
             stop=stop,
-            occasion=self._occasion(permission),
+            occasion=self._logged.occasion(permission),
         )
         # In the order it came, if all of it streamed; of a long output only the head does.
         kept = result.stdout + result.stderr
@@ -218,20 +212,9 @@ class ShellCall:
         )
         return Outcome(item, describe(item), success=result.outcome == "exit")
 
-    def _occasion(self, permission: Permission) -> Occasion:
-        return Occasion(
-            permission=permission, log=self._log, call_id=self.item.id, tool=ShellTool.name
-        )
-
     def decline(self, reason: str, permission: Permission) -> Outcome:
         """Return the outcome of not running it."""
-        sandbox.declined(
-            self._command,
-            policy=self._policy,
-            cwd=self._cwd,
-            occasion=self._occasion(permission),
-            reason=reason,
-        )
+        self._logged.declined(self._command, self._policy, self._cwd, permission, reason)
         item = msgspec.structs.replace(self.item, status="declined", message=reason)
         return Outcome(item, f"outcome: declined - {reason}", success=False)
 

@@ -19,11 +19,12 @@ from measure import MS, once, report, together, workspace
 from codex_magic import binary
 from codex_magic.policy import MIB, Limits, SandboxPolicy
 from codex_magic.sandbox import Occasion, machine, probe, run
+from codex_magic.sandbox.asked import Asked
 from codex_magic.sandbox.audit import Log
 from codex_magic.sandbox.bwrap import arguments
 from codex_magic.sandbox.environment import confined
 from codex_magic.sandbox.probe import examine
-from codex_magic.sandbox.runner import Asked, execute
+from codex_magic.sandbox.runner import execute
 
 TRUE = ["/usr/bin/true"]
 PIPELINE = ["bash", "-c", "ls -la /usr/bin | wc -l"]

@@ -16,8 +16,9 @@ import pytest
 
 from codex_magic.policy import Limits, SandboxPolicy
 from codex_magic.sandbox import CommandResult, probe, run
+from codex_magic.sandbox.asked import Asked
 from codex_magic.sandbox.probe import examine
-from codex_magic.sandbox.runner import Asked, execute
+from codex_magic.sandbox.runner import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
