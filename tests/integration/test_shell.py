@@ -205,7 +205,7 @@ def test_nobody_declines_and_says_so(stage: Any, shape: str) -> None:
 def test_never_declines_what_exceeds_and_runs_the_rest(stage: Any, shape: str) -> None:
     item, text = shell(stage, shape, command=["curl", "x"], network=True, approval="never")
     assert text == f"outcome: declined - nobody is asked (-a never), so it may not {NETWORK}"
-    assert (item.status, item.decision) == ("declined", None)
+    assert (item.status, item.decision) == ("declined", "decline by policy")
     item, _ = shell(stage, shape, command=["touch", "ran"], approval="never")
     assert (item.exit_code, (stage.folder / "ran").exists()) == (0, True)
 
