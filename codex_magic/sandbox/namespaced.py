@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from codex_magic.sandbox.spawn import (
@@ -26,7 +27,6 @@ from codex_magic.sandbox.usage import first_child
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 START_S: Final = 0.2
 GATE_NAME: Final = "sandbox"
@@ -143,3 +143,38 @@ def start(
             os.close(status)
             raise
     return Sandbox(process, own_namespace="--unshare-user" in options, status=status)
+
+
+def sweep(bwrap: Path) -> list[int]:
+    """End what kernels that were killed have stranded, and return which processes that were.
+
+    A kernel that dies in the tenth of a millisecond in which `bwrap` makes its namespaces leaves a
+    process there that waits for ever to be told to go on. It runs nothing, and nobody else ends it.
+    """
+    ended = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError, ValueError):
+                if _stranded(int(entry.name), bwrap):
+                    os.kill(int(entry.name), signal.SIGKILL)
+                    ended.append(int(entry.name))
+    return ended
+
+
+def _stranded(pid: int, bwrap: Path) -> bool:
+    """Return whether `pid` is ours, in a namespace already, and has lost who began it."""
+    if not _runs(pid, bwrap):
+        return False
+    if GATE[-2].encode() not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+        return False
+    if os.readlink(f"/proc/{pid}/ns/user") == os.readlink("/proc/self/ns/user"):
+        return False
+    # The parent of one that is not stranded is the bwrap that made the namespaces.
+    return not _runs(stat(pid)[1], bwrap)
+
+
+def _runs(pid: int, program: Path) -> bool:
+    try:
+        return os.path.samefile(f"/proc/{pid}/exe", program)
+    except OSError:  # it is gone, or somebody else's
+        return False

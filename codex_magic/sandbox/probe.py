@@ -169,6 +169,8 @@ def probe() -> Probe:
             found = examine(candidates())
             if found.level == "none":
                 return found
+            if found.bwrap is not None:
+                namespaced.sweep(found.bwrap)
             _FOUND.append(found)
         return _FOUND[0]
 

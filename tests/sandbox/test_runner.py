@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from codex_magic.policy import Limits, SandboxPolicy
-from codex_magic.sandbox import CommandResult, probe, run
+from codex_magic.sandbox import CommandResult, namespaced, probe, run, usage
 from codex_magic.sandbox.asked import Asked
 from codex_magic.sandbox.probe import examine
 from codex_magic.sandbox.runner import execute
@@ -416,3 +416,34 @@ def test_a_sandbox_killed_from_outside_is_told(policy: SandboxPolicy) -> None:
     assert (result.outcome, result.exit_code) == ("killed", None)
     assert "outside" in result.message
     assert not living(mark)
+
+
+def test_what_a_killed_kernel_stranded_is_ended_by_the_next(policy: SandboxPolicy) -> None:
+    bwrap = probe().bwrap
+    assert bwrap is not None
+    blocked, hold = os.pipe()
+    # As bwrap is when its own end falls between making the namespaces and going on.
+    words = ["--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--block-fd", str(blocked)]
+    command = [str(bwrap), *words, "--", *namespaced.GATE, "true"]
+    with subprocess.Popen(command, pass_fds=(blocked,), stdin=subprocess.DEVNULL) as outer:
+        assert eventually(lambda: usage.first_child(outer.pid) is not None)
+        inner = usage.first_child(outer.pid)
+        assert eventually(lambda: namespaced.stat(inner)[0] == "S")
+        assert namespaced.sweep(bwrap) == []  # it has not lost anybody yet
+        outer.kill()
+    assert inner in namespaced.sweep(bwrap)
+    assert eventually(lambda: not Path(f"/proc/{inner}").exists())
+    os.close(blocked)
+    os.close(hold)
+
+
+def test_a_sandbox_that_runs_is_not_ended_as_stranded(policy: SandboxPolicy) -> None:
+    bwrap = probe().bwrap
+    assert bwrap is not None
+    ended: list[int] = []
+    result = run(
+        "echo ready; sleep 0.05; echo done",
+        policy=policy,
+        on_output=lambda _stream, _text: ended.extend(namespaced.sweep(bwrap)),
+    )
+    assert (result.stdout, result.exit_code, ended) == ("ready\ndone\n", 0, [])
