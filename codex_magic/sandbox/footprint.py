@@ -59,7 +59,8 @@ def listing(folders: Iterable[str], without: Sequence[str] = ()) -> Listing:
 def _below(folders: list[str], passed: frozenset[str]) -> Iterator[tuple[str, Facts]]:
     while folders:
         try:
-            entries = list(os.scandir(folders.pop()))
+            with os.scandir(folders.pop()) as found:
+                entries = list(found)
         except OSError:  # it is gone, or not for us to see
             continue
         for entry in entries:

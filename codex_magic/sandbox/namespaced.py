@@ -152,12 +152,11 @@ def sweep(bwrap: Path) -> list[int]:
     process there that waits for ever to be told to go on. It runs nothing, and nobody else ends it.
     """
     ended = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError, ValueError):
-                if _stranded(int(entry.name), bwrap):
-                    os.kill(int(entry.name), signal.SIGKILL)
-                    ended.append(int(entry.name))
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):
+        with contextlib.suppress(OSError):  # it ended by itself
+            if _stranded(pid, bwrap):
+                os.kill(pid, signal.SIGKILL)
+                ended.append(pid)
     return ended
 
 

@@ -84,9 +84,9 @@ def named(case: Case | Answer) -> str:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[Scene]:
+def world(base: Path) -> Iterator[Scene]:
     """One scene for all cases; each makes its files anew."""
-    folder = Path(tempfile.mkdtemp(prefix=".room-", dir=HERE))
+    folder = Path(tempfile.mkdtemp(prefix=".room-", dir=base))
     with scene(folder) as made:
         yield made
     left = list(folder.iterdir())

@@ -485,7 +485,7 @@ def filtered(code: bytes, command: list[str], folder: Path, **options: Any) -> s
         pytest.skip("there is no bundled bwrap")
     isolated = (
         *("--unshare-user", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL"),
-        *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),
+        *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
         *("--bind", str(folder), str(folder), "--chdir", str(folder)),
     )
     with tempfile.TemporaryFile() as file:
@@ -495,7 +495,9 @@ def filtered(code: bytes, command: list[str], folder: Path, **options: Any) -> s
         done = subprocess.run(
             [str(bwrap), *isolated, *option, "--", *command],
             pass_fds=[file.fileno()], capture_output=True, text=True, timeout=60, check=False,
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder)},
+            env={
+                "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder),
+            },
         )  # fmt: skip
     if not code and done.returncode:
         pytest.skip(f"bwrap does not work here: {done.stderr}")

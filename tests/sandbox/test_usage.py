@@ -155,10 +155,11 @@ def test_looking_at_oneself_agrees_with_the_system() -> None:
     much, after_s = usage.look(os.getpid())
     assert much == ""
     assert 0 < after_s <= 0.05
-    spent = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    assert abs(usage.cpu_s - sum(used.ru_utime + used.ru_stime for used in spent)) < 1
+    # Children that live, a browser of other tests perhaps, come on top.
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    assert usage.cpu_s > used.ru_utime + used.ru_stime - 1
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    assert abs(usage.peak_bytes / (pages * os.sysconf("SC_PAGE_SIZE")) - 1) < 0.2
+    assert usage.peak_bytes > pages * os.sysconf("SC_PAGE_SIZE") * 0.8
 
 
 def test_a_process_that_is_gone_uses_nothing() -> None:
