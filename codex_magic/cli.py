@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import re
 import shutil
 import sys
 from importlib.metadata import version
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 LESSON: Final = "01-first-turn.ipynb"
 _AUDIT_HELP: Final = "how many of the last commands to show; or verify: whether it was changed"
+_HASH_HELP: Final = "with verify: a line, as an earlier verify named the last, that must be there"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -57,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
     audit = commands.add_parser("audit", help="the log of the commands that Codex ran")
     audit.add_argument("what", nargs="?", default="20", metavar="N|verify", help=_AUDIT_HELP)
+    audit.add_argument("known", nargs="?", default="", metavar="HASH", help=_HASH_HELP)
     audit.set_defaults(run=_audit)
     purge = commands.add_parser("purge", help="remove what codex-magic keeps on this machine")
     purge.add_argument("-y", "--yes", action="store_true", help="do not ask")
@@ -76,7 +79,9 @@ def _codex(words: Sequence[str]) -> int:
 
 def _doctor(chosen: argparse.Namespace) -> int:
     if chosen.sandbox:
-        return _try_the_sandbox()
+        from codex_magic import abuse  # noqa: PLC0415 - the other commands need none of it
+
+        return abuse.tell(sys.stdout)
     from codex_magic import doctor, settings  # noqa: PLC0415 - the other commands need neither
     from codex_magic.session import Session  # noqa: PLC0415
 
@@ -91,35 +96,40 @@ def _doctor(chosen: argparse.Namespace) -> int:
     return 0 if all(check.good for check in checks) else 1
 
 
-def _try_the_sandbox() -> int:
-    from codex_magic import abuse, sandbox  # noqa: PLC0415
-
-    found = sandbox.probe()
-    if found.level == "none":
-        print(f"no sandbox works here, so every command is refused: {found.reason}")
-        return 1
-    print(f"level {found.level}, by {found.mechanism}", flush=True)
-    rows, shown = itertools.tee(abuse.run(abuse.place()))
-    for line in abuse.lines(shown):
-        print(line, flush=True)
-    return 0 if abuse.good(rows) else 1
-
-
 def _audit(chosen: argparse.Namespace) -> int:
     from codex_magic import folder, ledger  # noqa: PLC0415
     from codex_magic.sandbox import audit  # noqa: PLC0415
 
     path = folder.data() / folder.AUDIT
     if chosen.what == "verify":
-        verdict = audit.verify(path)
-        print(f"{path}: {verdict}")
-        return 0 if verdict.ok else 1
-    if not (chosen.what.isdecimal() and int(chosen.what)):
+        return _verify(path, chosen.known)
+    if chosen.known or not (chosen.what.isdecimal() and int(chosen.what)):
+        wrong = f"{chosen.what} {chosen.known}".strip()
         raise CodexMagicError(
-            f"{chosen.what!r} is no number of commands", hint="Type: codex-magic audit 20"
+            f"{wrong!r} is no number of commands", hint="Type: codex-magic audit 20"
         )
     print(ledger.Table(tuple(ledger.rows(audit.read(path, int(chosen.what))))))
     return 0
+
+
+def _verify(path: Path, known: str) -> int:
+    """Say whether the log at `path` is whole, and still has the line whose hash is `known`."""
+    from codex_magic.sandbox import audit  # noqa: PLC0415
+
+    if known and not re.fullmatch("[0-9a-f]{64}", known):
+        raise CodexMagicError(
+            f"{known!r} is no hash of a line",
+            hint="Type the 64 digits that an earlier `codex-magic audit verify` ended with",
+        )
+    verdict = audit.verify(path, known)
+    if verdict.ok and not os.path.lexists(path):
+        print(f"there is no log at {path}")
+        return 0
+    print(f"{path}: {verdict}")
+    if verdict.ok and verdict.lines:
+        print("Keep this hash to notice a later cut at the end. Then type:")
+        print(f"  codex-magic audit verify {verdict.last}")
+    return 0 if verdict.ok else 1
 
 
 def _purge(chosen: argparse.Namespace) -> int:
@@ -131,12 +141,21 @@ def _purge(chosen: argparse.Namespace) -> int:
         return 0
     print("To be removed:", *found, sep="\n  ")
     print("Left alone:", *purge.LEFT_ALONE, sep="\n  ")
-    if not chosen.yes and input("Remove it? [y/N] ").strip().lower() not in ("y", "yes"):
+    if not chosen.yes and not _agreed("Remove it?"):
         print("Nothing was removed.")
         return 1
     purge.remove(found)
     print("Removed.")
     return 0
+
+
+def _agreed(question: str) -> bool:
+    """Ask; where nobody can answer, that is a no."""
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        print("\nNobody is there to answer. To do it without being asked, add -y")
+        return False
 
 
 def _demo(_chosen: argparse.Namespace) -> int:

@@ -20,18 +20,24 @@ from codex_magic.approval import visible
 from codex_magic.render import words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from codex_magic.sandbox.audit import Record, Start
 
 COLUMNS: Final = (
-    *("time", "command", "outcome", "exit", "duration_s"),
-    *("level", "decision", "network"),
+    *("time", "command", "folder", "outcome", "exit", "duration_s"),
+    *("level", "decision", "network", "why"),
 )
+PATCH: Final = "apply_patch"
+LINE_CHARS: Final = 120
+# How the long cells share what a line has left; the others are short.
+SHARES: Final = {"command": 4, "folder": 2, "why": 3}
+SHORT_CHARS: Final = 20
 COMMAND_CHARS: Final = 200
 CELL_CHARS: Final = 60
 RUNNING: Final = "no end yet"
 OPEN_MODES: Final = ("full-access", "external")
+_YEAR: Final = re.compile(r"\A\d{4}-(?=\d\d-)")
 _SPECIAL: Final = re.compile(r"[^A-Za-z0-9 ,.]")
 
 
@@ -60,9 +66,10 @@ class Table:
     def __repr__(self) -> str:
         if not self.rows:
             return "no command has run yet"
-        lines = [COLUMNS, *map(_cells, self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+        recent = [row | {"time": _YEAR.sub("", row["time"] or "")} for row in map(dict, self.rows)]
+        lines = [COLUMNS, *map(_cells, recent)]
+        widths = _widths([max(map(len, column)) for column in zip(*lines, strict=True)])
+        return "\n".join("  ".join(map(_fitted, COLUMNS, line, widths)).rstrip() for line in lines)
 
     def _repr_markdown_(self) -> str:
         if not self.rows:
@@ -76,13 +83,17 @@ def _row(record: Record) -> dict[str, Any]:
     start, end = record.start, record.end
     if record.unreadable:
         lines = f"{record.unreadable} line{'s' if record.unreadable > 1 else ''}"
-        return row | {"outcome": f"{lines} of the log cannot be read"}
+        return row | {"outcome": "unreadable", "why": f"{lines} of the log cannot be read"}
     if start:
-        row |= {"time": _local(start.at), "command": _shown(start.command), "outcome": RUNNING}
+        # Codex's program is started by a script of ours, which says nothing of the patch.
+        command = PATCH if start.tool == PATCH else _shown(start.command)
+        row |= {"time": _local(start.at), "command": command, "outcome": RUNNING}
+        row["folder"] = _line(start.cwd)
         row |= {"level": _line(start.level), "network": _network(start)}
         row["decision"] = _line(f"{start.decision} by {start.decided_by}".removesuffix(" by "))
     if end:
         row |= {"outcome": _line(end.outcome), "exit": end.exit_code, "duration_s": end.duration_s}
+        row["why"] = words.one_line(visible(end.message), COMMAND_CHARS)
         row["time"] = row["time"] or _local(end.at)
     return row
 
@@ -93,6 +104,28 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         cells["duration_s"] = f"{seconds:.3f}"
     cells["command"] = words.one_line(row["command"] or "", CELL_CHARS)
     return tuple("" if cells[name] is None else str(cells[name]) for name in COLUMNS)
+
+
+def _widths(natural: Sequence[int]) -> list[int]:
+    """Return the widths of the columns, less what does not fit on a line."""
+    widths = {
+        name: width if name in SHARES else min(width, SHORT_CHARS)
+        for name, width in zip(COLUMNS, natural, strict=True)
+    }
+    gaps = 2 * (len(COLUMNS) - 1)
+    while sum(widths.values()) + gaps > LINE_CHARS:
+        shrinking = [name for name in SHARES if widths[name] > len(name)]
+        if not shrinking:
+            break
+        widths[max(shrinking, key=lambda name: widths[name] / SHARES[name])] -= 1
+    return list(widths.values())
+
+
+def _fitted(name: str, text: str, width: int) -> str:
+    """Return a cell as wide as its column; of a folder, the end is what tells it."""
+    if len(text) > width:
+        text = f"…{text[1 - width :]}" if name == "folder" else f"{text[: width - 1]}…"
+    return text.ljust(width)
 
 
 def _inert(text: str) -> str:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LITERAL: Final = ("ask",)
 """Subcommands whose text is a prompt."""
 
+AUDITED: Final = ("20", "100")
+"""How many commands ``%codex audit`` is offered to show."""
+
 MATCHER: Final = "codex_magic.options"
 
 
@@ -77,6 +80,9 @@ def install(
         above = "\n".join(context.full_text.split("\n")[: context.cursor_line])
         find = completions(context.text_until_cursor, above, subcommands)
         found = find(threads(), lessons()) if find else []
+        if find and not found:
+            # Where nothing is offered, IPython would offer Python's names; so what stands there is.
+            found = [context.token]
         done = [SimpleCompletion(text, type="option") for text in found]
         return {"completions": done, "suppress": find is not None}
 
@@ -119,6 +125,9 @@ def completions(text: str, above: str, subcommands: Mapping[str, str]) -> Found 
         words = stripped.removeprefix("%codex ").split(" ")
         if len(words) == 1:
             return lambda _threads, _lessons: [w for w in subcommands if w.startswith(words[0])]
+        if words[0] == "audit":
+            counts = AUDITED if len(words) == len(("audit", "N")) else ()
+            return lambda _threads, _lessons: [n for n in counts if n.startswith(words[-1])]
         if words[0] == "replay":
             return lambda _t, lessons: [w for w in (*lessons, "off") if w.startswith(words[-1])]
         return lambda _threads, _lessons: []

@@ -163,6 +163,17 @@ class Session:
         if self._mailbox is not None:
             self._mailbox.put(ev.Notice(text, "warning"))
 
+    def rules(self) -> str:
+        """Return in words which rules for commands hold.
+
+        Raises
+        ------
+        SetupError
+            The person's own cannot be read.
+        """
+        self._rules.use(self.settings.rules)
+        return self._rules.described()
+
     def interrupt(self) -> None:
         """Stop the running turn, from any OS thread."""
         self._desk().backend.interrupt()

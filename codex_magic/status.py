@@ -52,9 +52,16 @@ def sandbox_lines(session: Session) -> Iterator[str]:
         f"{limits.memory_bytes >> 30} GiB of memory, {limits.processes} processes, "
         f"{limits.disk_bytes >> 30} GiB to disks, {limits.file_bytes >> 30} GiB a file"
     )
-    yield f"rules:    those of this package{f' and {settings.rules}' if settings.rules else ''}"
+    yield f"rules:    {_rules(session)}"
     log = folder.data() / folder.AUDIT
     yield f"audit:    {log if settings.audit else 'off'}"
+
+
+def _rules(session: Session) -> str:
+    try:
+        return _line(session.rules())
+    except CodexMagicError as error:
+        return f"none can be applied, so no turn starts: {_line(str(error))}"
 
 
 def _line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,9 +40,53 @@ def test_audit_verify_finds_a_line_that_was_changed(log: Log, capsys: Capture) -
     assert "was changed: at line 1" in capsys.readouterr().out
 
 
-def test_audit_takes_a_number(log: Log, capsys: Capture) -> None:
-    assert cli.main(["audit", "many"]) == 1
-    assert "'many' is no number of commands" in capsys.readouterr().err
+def test_audit_verify_finds_a_cut_by_the_hash_that_it_said_to_keep(
+    log: Log, capsys: Capture
+) -> None:
+    assert cli.main(["audit", "verify"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[1:-1] == ["Keep this hash to notice a later cut at the end. Then type:"]
+    program, *words = shown[-1].split()
+    assert (program, len(words)) == ("codex-magic", 3)
+    assert cli.main(words) == 0
+    lines = log.path.read_bytes().splitlines(keepends=True)
+    log.path.write_bytes(b"".join(lines[:2]))
+    assert cli.main(["audit", "verify"]) == 0
+    capsys.readouterr()
+    assert cli.main(words) == 1
+    assert f"the line {words[-1]} is gone: the log was cut" in capsys.readouterr().out
+
+
+def test_audit_verify_without_a_log_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    path = folder.data() / folder.AUDIT
+    assert cli.main(["audit", "verify"]) == 0
+    assert capsys.readouterr().out == f"there is no log at {path}\n"
+    assert cli.main(["audit", "verify", "1" * 64]) == 1
+    assert "is gone" in capsys.readouterr().out
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert cli.main(["audit", "verify"]) == 0
+    assert "Keep this hash" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["many"], "'many' is no number of commands"),
+        (["0"], "'0' is no number of commands"),
+        (["2", "3"], "'2 3' is no number of commands"),
+        (["verify", "x"], "'x' is no hash of a line"),
+        (["verify", "f" * 63], "is no hash of a line"),
+    ],
+)
+def test_audit_takes_a_number_or_a_hash(
+    log: Log, capsys: Capture, words: list[str], said: str
+) -> None:
+    assert cli.main(["audit", *words]) == 1
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -63,6 +108,16 @@ def test_purge_shows_what_it_removes_and_asks(  # noqa: PLR0913, PLR0917 - four 
     assert "the log of the commands" in shown
     assert "Left alone:" in shown
     assert log.path.exists() == left
+
+
+def test_purge_removes_nothing_where_nobody_can_answer(
+    log: Log, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert cli.main(["purge"]) == 1
+    told = "Nobody is there to answer. To do it without being asked, add -y\nNothing was removed.\n"
+    assert capsys.readouterr().out.endswith(told)
+    assert log.path.exists()
 
 
 def test_purge_with_nothing_to_remove_says_so(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -47,22 +48,25 @@ def test_a_record_is_a_row_with_the_same_names_whatever_is_known() -> None:
     known = {
         "time": "2025-11-21 09:30:00",
         "command": "ls 'a b'",
+        "folder": "/notebooks",
         "outcome": "exit",
         "exit": 0,
         "duration_s": 0.25,
         "level": "full",
         "decision": "accept by person",
         "network": "off",
+        "why": "",
     }
     nothing = dict.fromkeys(COLUMNS)
-    open_end = {"outcome": "no end yet", "exit": None, "duration_s": None}
+    open_end = {"outcome": "no end yet", "exit": None, "duration_s": None, "why": None}
     only_end = {"time": "2025-11-21 09:30:01", "outcome": "exit", "exit": 0, "duration_s": 0.25}
+    only_end["why"] = ""
     records = [Record(start(), END), Record(start()), Record(end=END), Record(unreadable=2)]
     assert rows(records) == [
         known,
         known | open_end,
         nothing | only_end,
-        nothing | {"outcome": "2 lines of the log cannot be read"},
+        nothing | {"outcome": "unreadable", "why": "2 lines of the log cannot be read"},
     ]
 
 
@@ -98,23 +102,67 @@ def test_a_command_stands_on_one_line_and_hides_nothing(command: Any, shown: str
 
 def test_a_table_is_aligned_text() -> None:
     short = Record(start("ls"), END)
-    failed = END.__class__(id="2", at="", outcome="timeout", duration_s=120.0)
+    failed = End(id="2", at="", outcome="timeout", duration_s=120.0, message="too long")
     assert repr(Table(tuple(rows([short, Record(start("sleep 999"), failed)])))) == (
-        "time                 command    outcome  exit  duration_s  level  decision          network\n"
-        "2025-11-21 09:30:00  ls         exit     0     0.250       full   accept by person  off\n"
-        "2025-11-21 09:30:00  sleep 999  timeout        120.000     full   accept by person  off"
+        "time            command    folder      outcome  exit  duration_s  level  decision"
+        "          network  why\n"
+        "11-21 09:30:00  ls         /notebooks  exit     0     0.250       full   accept by person"
+        "  off\n"
+        "11-21 09:30:00  sleep 999  /notebooks  timeout        120.000     full   accept by person"
+        "  off      too long"
     )
+
+
+def test_a_table_fits_on_120_columns_and_cuts_what_is_long() -> None:
+    long = {"command": "python " + "x" * 80, "cwd": "/a/long/way/to/the/last-folder"}
+    killed = End(id="1", at="", outcome="killed", duration_s=1e5, message="killed " + "y" * 80)
+    shown = repr(Table(tuple(rows([Record(start(**long), killed), Record(start("ls"), END)]))))
+    header, first, second = shown.split("\n")
+    assert max(map(len, (header, first, second))) <= ledger.LINE_CHARS
+    assert header.split() == list(COLUMNS)
+    cut = dict(zip(COLUMNS, re.split(" {2,}", first), strict=False))
+    assert cut["command"].startswith("python xxx")
+    assert cut["folder"].startswith("…")
+    assert long["cwd"].endswith(cut["folder"][1:])
+    assert "killed y" in first
+    assert first.endswith("…")
+    assert second.split()[2] == "ls"
+    odd = repr(Table(tuple(rows([Record(start(level="z" * 90, **long), killed)])))).split("\n")
+    assert max(map(len, odd)) <= ledger.LINE_CHARS
+
+
+def test_a_table_on_which_everything_is_short_is_not_cut() -> None:
+    short = start("ls", cwd="/a", decision="rule", decided_by="")
+    assert "…" not in repr(Table(tuple(rows([Record(short, END)]))))
+
+
+def test_a_patch_is_called_by_its_name() -> None:
+    script = ("/bin/sh", "-c", "folder=$(mktemp -d)", "codex")
+    assert [
+        row["command"]
+        for row in rows([Record(start(script, tool=t)) for t in ("apply_patch", "shell")])
+    ] == ["apply_patch", "/bin/sh -c 'folder=$(mktemp -d)' codex"]
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [("", ""), ("killed for  using\x1b[2K more", r"killed for using\x1b[2K more")],
+)
+def test_why_a_command_ended_stands_on_one_line(message: str, shown: str) -> None:
+    ended = End(id="1", at="", outcome="killed", message=message)
+    assert rows([Record(start(), ended)])[0]["why"] == shown
 
 
 def test_a_table_is_markdown_in_which_nothing_is_rendered() -> None:
     evil = "a | <img src=x> `b` *c* _d_ [e](f) http://g \\"
     header, line, row = Table(tuple(rows([Record(start(evil), END)])))._repr_markdown_().split("\n")
     assert header == f"| {' | '.join(COLUMNS)} |"
-    assert line == "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    assert line == "|" + " --- |" * len(COLUMNS)
     import html
 
     assert html.unescape(row) == (
-        f"| 2025-11-21 09:30:00 | {evil} | exit | 0 | 0.250 | full | accept by person | off |"
+        f"| 2025-11-21 09:30:00 | {evil} | /notebooks | exit | 0 | 0.250 | full | accept by person"
+        " | off |  |"
     )
     cells = row[2:-2].split(" | ")
     assert len(cells) == len(COLUMNS)

@@ -643,6 +643,8 @@ OFFERED: dict[str, list[str]] = {
     "%codex replay fi": ["first-turn"],
     "x = 1\n%codex th": ["threads"],
     "%%time\n%codex do": ["doctor"],
+    "%codex audit ": ["100", "20"],
+    "%codex audit 2": ["20"],
 }
 
 
@@ -669,6 +671,15 @@ def test_tab_offers_no_option_within_a_prompt(
     script()
     offered = " ".join(completed(shell, f"%%codex\n{text}"))
     assert [word for word in (*MODES, "--sandbox", "status") if word in offered] == []
+
+
+@pytest.mark.parametrize("typed", ["audit 3", "audit 20 ", "status ", "status pengu", "doctor x"])
+def test_tab_offers_nothing_of_pythons_on_a_line_of_ours(
+    typed: str, shell: InteractiveShell, script: Script
+) -> None:
+    script()
+    shell.user_ns["penguins"] = 1
+    assert completed(shell, f"%codex {typed}") == [f"%codex {typed}"]
 
 
 def test_tab_works_as_ever_on_other_lines(shell: InteractiveShell, script: Script) -> None:

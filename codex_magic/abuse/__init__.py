@@ -8,6 +8,6 @@ shows what a sandbox keeps; it keeps nothing itself.
 from __future__ import annotations
 
 from codex_magic.abuse.case import Row, Verdict
-from codex_magic.abuse.report import good, lines, place, run
+from codex_magic.abuse.report import good, lines, place, run, tell
 
-__all__ = ["Row", "Verdict", "good", "lines", "place", "run"]
+__all__ = ["Row", "Verdict", "good", "lines", "place", "run", "tell"]

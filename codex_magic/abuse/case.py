@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import inspect
 import marshal
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -38,6 +39,7 @@ fails as well.
 LIMITS: Final = Limits(wall_s=10)
 ROOMY: Final = Limits(wall_s=10, processes=4096, memory_bytes=8 * GIB)
 TOLD: Final = ".attempt"
+HIDDEN: Final = re.compile(r"the working folder .* is hidden from commands", re.DOTALL)
 LOADER: Final = """
 import marshal, sys
 with open(sys.argv[1], "rb") as file:
@@ -68,6 +70,7 @@ class Try:
     failed: str = ""
     receipt: Receipt | None = None
     ran: bool = True
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,8 @@ class Case:
 
     def _verdict(self, confined: Try, level: str) -> tuple[Verdict, str]:
         receipt = confined.receipt
+        if confined.refused and HIDDEN.search(confined.failed):
+            return "held", confined.failed
         if not confined.ran:
             return "proves nothing", f"it did not start: {confined.failed}"
         if confined.reached:
@@ -170,6 +175,7 @@ class Case:
             failed=said[inside.FAILED] or result.message or result.stderr.strip()[-200:],
             receipt=result.receipt,
             ran=inside.BEGUN in lines,
+            refused=result.outcome == "refused",
         )
 
 

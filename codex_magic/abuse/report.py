@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from pathlib import Path
@@ -15,9 +16,40 @@ from codex_magic.sandbox.machine import COVERED, SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+    from typing import TextIO
 
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
+LEGEND: Final = (
+    "held: kept from it; private: only its own copy; allowed: the policy lets it; "
+    "proves nothing: fails unconfined too; open: not kept from it at this level; through: got out"
+)
 MASKED: Final = ("/tmp", *COVERED, *SYSTEM)  # noqa: S108 - not to be used
+
+
+def tell(out: TextIO, base: Path | None = None, only: Collection[int] | None = None) -> int:
+    """Write the whole report to `out`, each line when it is known, and return the exit code.
+
+    It is 1 where something got through that must not, or where no sandbox works. `base` and
+    `only` are those of `run`.
+    """
+    found = probe()
+    if found.level == "none":
+        out.write(f"no sandbox works here, so every command is refused: {found.reason}\n")
+        return 1
+    rows: list[Row] = []
+
+    def kept(folder: Path) -> Iterator[Row]:
+        for row in run(folder, only=only):
+            rows.append(row)
+            yield row
+
+    extent = _extent([case.number for case in CASES if only is None or case.number in only])
+    out.write(f"level {found.level}, by {found.mechanism}: {extent}\n")
+    with _chosen(base) as folder:
+        for line in lines(kept(folder)):
+            out.write(f"{line}\n")
+            out.flush()
+    return 0 if good(rows) else 1
 
 
 def run(base: Path, *, only: Collection[int] | None = None) -> Iterator[Row]:
@@ -38,15 +70,31 @@ def run(base: Path, *, only: Collection[int] | None = None) -> Iterator[Row]:
 
 
 def lines(rows: Iterable[Row]) -> Iterator[str]:
-    """Yield `rows` as aligned text, each when it comes, and at last how many there are of each."""
+    """Yield `rows` as aligned text, each when it comes, between a legend and what they come to."""
     width = max(len(case.title) for case in CASES)
     seen: Counter[str] = Counter()
+    out = []
+    yield LEGEND
     for row in rows:
         seen[row.verdict] += 1
+        out += [f"{row.number} {row.title}"] if row.verdict == "through" else []
         yield f"{row.number:3}  {row.verdict:14}  {row.title:{width}}  {row.detail}".rstrip()
     named = {verdict: verdict for verdict in VERDICTS} | {"proves nothing": "prove nothing"}
     shown = [v for v in VERDICTS if seen[v] or v != "open"]
-    yield ", ".join(f"{seen[verdict]} {named[verdict]}" for verdict in shown)
+    counts = ", ".join(f"{seen[verdict]} {named[verdict]}" for verdict in shown)
+    yield f"{counts}. {_closing(out, seen['open'])}"
+
+
+def _closing(out: list[str], opened: int) -> str:
+    """Return the sentence that the report comes to."""
+    if out:
+        return f"{len(out)} got out: {', '.join(out)}."
+    return f"Nothing got out, beside the {opened} that are open." if opened else "Nothing got out."
+
+
+def _extent(numbers: list[int]) -> str:
+    """Return how much is tried; several attempts may share a number."""
+    return f"{len(numbers)} attempts of {len(set(numbers))} kinds"
 
 
 def good(rows: Iterable[Row]) -> bool:
@@ -55,12 +103,27 @@ def good(rows: Iterable[Row]) -> bool:
 
 
 def place() -> Path:
-    """Return a folder for the scene: the present one if a sandbox shows it, else a cache folder."""
+    """Return a folder for the scene: the present one if a sandbox shows it, else a cache folder.
+
+    The cache folder need not be there yet.
+    """
     here = Path.cwd()
     masked = [*map(Path, MASKED), Path.home()]
     shown = not any(here.is_relative_to(folder) for folder in masked)
     if shown and here != here.parent and os.access(here, os.W_OK):
         return here
-    cache = Path.home() / ".cache/codex-magic"
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return cache
+    return Path.home() / ".cache/codex-magic"
+
+
+@contextlib.contextmanager
+def _chosen(base: Path | None) -> Iterator[Path]:
+    """Give a folder for the scene; what had to be made for it is removed again."""
+    folder = base or place()
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):  # somebody else has begun to use it
+            for path in missing:
+                path.rmdir()

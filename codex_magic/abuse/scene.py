@@ -48,6 +48,10 @@ FILES: Final = {
     f"workspace/{NOTEBOOK}": '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}',
     f"workspace/{MODULE}": "kept = True\n",
 }
+STANDARD: Final = ("sitecustomize.py", "usercustomize.py", "json.py", "random/__init__.py")
+WELL_KNOWN: Final = ("pandas", "numpy", "matplotlib")
+"""Packages that notebooks import whether they are installed here or not."""
+
 RENEWED: Final = ("home", "outside", "workspace")
 PRIVATE_MODE: Final = 0o700
 
@@ -175,10 +179,9 @@ class Scene:
 
 
 def shadowing() -> tuple[str, ...]:
-    """Return files which, beside a notebook, would be imported for modules that are there."""
-    packages = ("pandas", "numpy", "msgspec")
-    installed = (f"{name}.py" for name in packages if importlib.util.find_spec(name))
-    return ("sitecustomize.py", "usercustomize.py", "json.py", "random/__init__.py", *installed)
+    """Return files which, beside a notebook, would be imported for modules that are known."""
+    installed = ("msgspec.py",) if importlib.util.find_spec("msgspec") else ()
+    return (*STANDARD, *(f"{name}.py" for name in WELL_KNOWN), *installed)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from codex_magic.render import words
 from codex_magic.render.written import harmless
 
 if TYPE_CHECKING:
+    from codex_magic.items import Receipt
     from codex_magic.turn import Turn
 
 _TICKS = {"completed": "x", "in_progress": " ", "pending": " "}
@@ -96,9 +97,17 @@ def _command(item: CommandExecution, *, live: bool, asked: bool) -> str:
         inside.append(_note(f"asked to {', '.join(item.asked)}: {item.decision or 'no answer'}"))
     if output := words.clean(str(item.output)).rstrip("\n"):
         inside.append(fenced(words.shortened(output, words.SAVED_OUTPUT_BYTES)))
-    if item.receipt:
-        inside.extend(_note(found) for found in words.findings(item.receipt))
+    inside.extend(_told(item.receipt, item.cwd))
     return _details(summary, "\n\n".join(inside), opened=running)
+
+
+def _told(receipt: Receipt | None, folder: str) -> list[str]:
+    """Return what a receipt says that a person should see, a note each."""
+    if receipt is None:
+        return []
+    return [
+        _note(said) for said in (words.files(receipt, folder), *words.findings(receipt)) if said
+    ]
 
 
 def _edit(item: FileChange, *, asked: bool) -> str:
@@ -112,8 +121,8 @@ def _edit(item: FileChange, *, asked: bool) -> str:
         inside.append(_note(f"asked to {', '.join(item.asked)}: {item.decision or 'no answer'}"))
     diffs = words.clean("\n".join(change.diff for change in item.changes))
     inside.append(fenced(words.shortened(diffs, _DIFF_BYTES), "diff"))
-    if item.receipt:
-        inside.extend(_note(found) for found in words.findings(item.receipt))
+    findings = words.findings(item.receipt) if item.receipt else []  # its files are its diff
+    inside.extend(map(_note, findings))
     return _details(summary, "\n\n".join(filter(None, inside)))
 
 

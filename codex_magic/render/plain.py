@@ -23,6 +23,7 @@ from codex_magic.items import (
 from codex_magic.render import words
 
 if TYPE_CHECKING:
+    from codex_magic.items import Receipt
     from codex_magic.turn import Turn
 
 _MARKS = {"completed": "x", "in_progress": ">", "pending": " "}
@@ -97,18 +98,21 @@ def _block(item: Item, *, live: bool, asked: bool) -> str:
 def _command(item: CommandExecution, *, live: bool, asked: bool) -> str:
     command = words.command(item)
     if not live:
-        told = [f"   {found}" for found in (words.findings(item.receipt) if item.receipt else ())]
         ended = f"$ {words.one_line(command)}  -> {words.ending(item, asked=asked)}"
-        return "\n".join([ended, *told])
+        return "\n".join([ended, *_told(item.receipt)])
     lines = ["$ " + command.replace("\n", "\n  ")]
     if item.output:
         lines.append(words.clean(str(item.output)).rstrip("\n"))
     if item.status != "in_progress":
         lines.append(f"-> {words.ending(item)}")
-        lines.extend(
-            f"   {found}" for found in (words.findings(item.receipt) if item.receipt else ())
-        )
+        if item.receipt and (files := words.files(item.receipt, item.cwd)):
+            lines.append(f"   {files}")
+        lines.extend(_told(item.receipt))
     return "\n".join(lines)
+
+
+def _told(receipt: Receipt | None) -> list[str]:
+    return [f"   {found}" for found in words.findings(receipt)] if receipt else []
 
 
 def _edit(item: FileChange, *, live: bool, asked: bool) -> str:
@@ -117,5 +121,5 @@ def _edit(item: FileChange, *, live: bool, asked: bool) -> str:
     lines = [f"{change.kind} {words.clean(change.path)}" for change in item.changes]
     if ended := words.settled(item, asked=asked):
         lines.append(f"-> {ended}" if lines else f"edit  -> {ended}")
-    lines += [f"   {found}" for found in (words.findings(item.receipt) if item.receipt else ())]
+    lines += _told(item.receipt)
     return "\n".join(lines)

@@ -54,30 +54,34 @@ def ending(item: CommandExecution, *, asked: bool = False) -> str:
         case None:
             return item.status
         case "exit":
-            return f"exit {item.exit_code}{took}{_sandbox(item)}"
+            why = f" · {_flat(item.message)}" if item.message else ""
+            return f"exit {item.exit_code}{why}{took}{level(item.receipt)}"
         case "killed" if item.status == "interrupted":
-            return f"interrupted{took}"
+            return f"interrupted{took}{level(item.receipt)}"
+        case "killed" | "timeout":
+            return f"{_flat(item.message)}{took}{level(item.receipt)}"
         case _:
             return f"{item.outcome}: {_flat(item.message)}{took}"
 
 
 def settled(item: FileChange, *, asked: bool = False) -> str:
-    """Return how an edit ended, in a few words; nothing of one that was made."""
+    """Return how an edit ended and what confined it, in a few words."""
     match item.status:
         case "completed":
-            return ""
+            ended = "applied"
         case "in_progress":
-            return WAITING if asked else "running"
+            ended = WAITING if asked else "running"
         case _:
-            return f"{item.status}: {_flat(item.message)}" if item.message else item.status
+            ended = f"{item.status}: {_flat(item.message)}" if item.message else item.status
+    return ended + level(item.receipt)
 
 
 def _flat(message: str) -> str:
     return " ".join(clean(message).split())
 
 
-def _sandbox(item: CommandExecution) -> str:
-    receipt = item.receipt
+def level(receipt: Receipt | None) -> str:
+    """Return what confined a command, and whether it had the network; to stand behind the rest."""
     if receipt is None:
         return ""
     if receipt.level == "none":
@@ -151,6 +155,28 @@ def for_model(text: str, limit_tokens: int) -> str:
     left = (len(raw) - 2 * half) // TOKEN_BYTES
     lines = len(text.splitlines())
     return f"{head}\n[… about {left:,} tokens of {lines:,} lines are left out here …]\n{tail}"
+
+
+NAMED: Final = 6
+
+
+def files(receipt: Receipt, folder: str) -> str:
+    """Return on one line which files a command made, changed and deleted; empty for none.
+
+    Paths count from `folder`.
+    """
+    kinds = (("made", receipt.created), ("changed", receipt.changed), ("deleted", receipt.deleted))
+    parts = []
+    for what, paths in kinds:
+        names = [clean(path.removeprefix(f"{folder}/")) for path in paths]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        if names:
+            parts.append(f"{what} {', '.join(names[:NAMED])}{more}")
+    if receipt.files_more > 0:
+        parts.append(f"{receipt.files_more:,} files more")
+    if receipt.files_more < 0:
+        parts.append("there are too many files to tell which ones it changed")
+    return "; ".join(parts)
 
 
 def findings(receipt: Receipt) -> list[str]:

@@ -20,6 +20,9 @@ from codex_magic.sandbox.machine import SYSTEM
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from codex_magic.policy import Limits
+
+LARGEST: Final = 1 << 60
 SHELL: Final = ("/bin/sh", "-c")
 INSTALLED: Final = ("/opt", "/var")
 CLOSED: Final = tuple(folder for folder in SYSTEM if folder not in INSTALLED)
@@ -71,14 +74,33 @@ def resolve(policy: SandboxPolicy) -> SandboxPolicy:
     readable = policy.readable if isinstance(policy.readable, str) else shown
     # The entry itself, also where it is a link.
     unprotected = tuple(
-        Path(os.path.realpath(path.parent), path.name) for path in policy.unprotected
+        Path(os.path.realpath(workspace / path.parent), path.name) for path in policy.unprotected
     )
     tops = (workspace, *writable)
     if odd := [path for path in unprotected if path.parent not in tops]:
         raise SandboxError(f"{odd[0]} does not stand at the top of a writable folder")
     return dataclasses.replace(
-        policy, workspace=workspace, writable=writable, readable=readable, unprotected=unprotected
+        policy,
+        workspace=workspace,
+        writable=writable,
+        readable=readable,
+        hidden=tuple(workspace / path for path in policy.hidden),
+        protected=tuple(workspace / path for path in policy.protected),
+        unprotected=unprotected,
     )
+
+
+def bounded(limits: Limits) -> None:
+    """Pass limits that the system can keep.
+
+    Raises
+    ------
+    SandboxError
+        One is below 0, no number, or too large.
+    """
+    for name, value in dataclasses.asdict(limits).items():
+        if not 0 <= value < LARGEST:
+            raise SandboxError(f"the limit {name} is {value}: it must be a number, and finite")
 
 
 def working_folder(cwd: Path | str | None, workspace: Path) -> Path:
@@ -107,6 +129,9 @@ def admit(policy: SandboxPolicy, machine: Machine) -> None:
             raise SandboxError(f"{folder} belongs to the system and cannot be a workspace")
         if folder in (*SHARED, *INSTALLED, *machine.scratch):
             raise SandboxError(f"{folder} is shared with other programs; use a folder inside it")
+    for path in (*machine.hidden, *machine.hidden_files):
+        if held := [folder for folder in (*CLOSED, *roots(policy)) if within(folder, path)]:
+            raise SandboxError(f"{path} cannot be hidden: it holds {held[0]}")
     for path in (*roots(policy), *_newly_shown(policy, machine)):
         if inside := [secret for secret in machine.secret if within(path, secret)]:
             raise SandboxError(f"{path} lies in {inside[0]}, which stays hidden from commands")

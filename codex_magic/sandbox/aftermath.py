@@ -1,37 +1,27 @@
 """What a command may not leave behind: files that programs outside the sandbox would obey.
 
 Before a command, `remember` notes what stands where such names count: at the top of the writable
-folders, and in those below that the kernel imports from. After it, when all of it is dead, `settle` puts
-aside what is new there, puts symbolic links back, and names protected files that are not as they
-were.
-
-Putting aside is renaming: into a new folder beside it, so that nothing is lost and a person can
-put it back. Nothing is judged by its content.
+folders, and in those below that the kernel imports from. After it, when all of it is dead, `settle`
+puts aside what is new there, puts symbolic links back, and names protected files that are not as
+they were. Nothing is judged by its content.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib.machinery
 import os
 import sys
-import tempfile
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from codex_magic.sandbox import aside, plainfile
 from codex_magic.sandbox.bwrap import within, within_any
 from codex_magic.sandbox.machine import steering_places
+from codex_magic.sandbox.shadowing import Shadows, modules
+from codex_magic.sandbox.steering import BARE, BARE_STEERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-QUARANTINE: Final = ".codex-quarantine-"
-SUFFIXES: Final = tuple(importlib.machinery.all_suffixes())
-ALWAYS: Final = frozenset({"sitecustomize", "usercustomize"})
-UNIMPORTED: Final = frozenset({"test"})
-"""A module of Python that nobody imports, whose name people give to files of their own."""
 
 LARGEST_HASHED: Final = 16 * 1024 * 1024
 
@@ -45,16 +35,22 @@ class Memory:
 
     Parameters
     ----------
+    modes
+        The modes of the folders.
+    bare
+        Those that are repositories themselves.
     steering
         Entries that other programs obey.
     modules
-        Entries of the kernel's import folders that could be imported.
+        Entries of the import folders that could be imported.
     protected
-        Digests of protected files.
+        Digests of protected files, numbers of protected folders.
     """
 
     folders: tuple[str, ...]
     imports: tuple[str, ...]
+    modes: dict[str, int]
+    bare: frozenset[str]
     steering: dict[str, Stamp]
     modules: dict[str, Stamp]
     protected: dict[str, str]
@@ -77,73 +73,71 @@ def remember(folders: Sequence[str], protected: Iterable[str]) -> Memory:
     return Memory(
         folders=tuple(folders),
         imports=imports,
+        modes={folder: os.stat(folder).st_mode for folder in imports if os.path.isdir(folder)},
+        bare=frozenset(filter(_is_bare, folders)),
         steering=dict(_stamped(steering_places(folders))),
-        modules=dict(_stamped(_modules(imports))),
-        protected={path: _digest(path) for path in protected if os.path.isfile(path)},
+        modules=dict(_stamped(modules(imports))),
+        protected={path: _digest(path) for path in protected},
     )
 
 
-def settle(before: Memory, allowed: Iterable[str] = ()) -> Findings:
-    """Put aside and put back what must not stay, but for what is `allowed` to."""
-    settled = _Settled()
+def settle(before: Memory, allowed: Iterable[str] = (), caches: Iterable[str] = ()) -> Findings:
+    """Put aside and put back what must not stay, but for what is `allowed` to.
+
+    Parameters
+    ----------
+    caches
+        Compiled modules that are new or changed: whoever has one need not change its source.
+    """
+    done = aside.Aside()
     may_stay = set(allowed)
+    for folder, mode in before.modes.items():
+        if aside.open_up(folder, mode):
+            done.restored.append(folder)
     for path, stamp in before.steering.items():
         if stamp[3] and path not in may_stay and _stamp(path) != stamp:
-            settled.put_back(path, stamp[3])
-    for path, _ in list(_stamped(steering_places(before.folders))):
-        if path not in before.steering and path not in may_stay:
-            settled.put_aside(path)
-    for path, stamp in list(_stamped(_modules(before.imports))):
-        if before.modules.get(path) != stamp and _shadows(path):
-            settled.put_aside(path)
-    settled.protected.extend(p for p, digest in before.protected.items() if _digest(p) != digest)
-    return settled.findings()
+            done.put_back(path, stamp[3], os.path.dirname(path))
+    for path in _new_steering(before):
+        if path not in may_stay:
+            done.put(path, os.path.dirname(path))
+    for path in _shadowing(before):
+        done.put(path, _place(path, before.imports))
+    for path in caches:
+        done.put(path, _place(path, before.folders))
+    changed = (path for path, digest in before.protected.items() if _digest(path) != digest)
+    kinds = (done.quarantined, done.restored, [*done.failed, *changed])
+    return Findings(*(tuple(sorted(kind)) for kind in kinds))
 
 
-def imported(paths: Sequence[str]) -> tuple[str, ...]:
-    """Return which of `paths` the kernel has imported: it still runs what they said before."""
-    names = {os.path.basename(path) for path in paths}
-    if not names:
-        return ()
-    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    # Links are followed only where a name fits: of all modules it would take longer than a command.
-    likely = (f for f in files if isinstance(f, str) and os.path.basename(f) in names)
-    known = {os.path.realpath(file) for file in likely}
-    return tuple(path for path in paths if path in known)
+def _new_steering(before: Memory) -> list[str]:
+    found = [path for path in steering_places(before.folders) if path not in before.steering]
+    for folder in filter(_is_bare, before.folders):
+        if folder not in before.bare:
+            names = (f"{folder}/{name}" for name in BARE_STEERS)
+            found += [path for path in names if os.path.lexists(path)]
+    return found
 
 
-@dataclass(slots=True)
-class _Settled:
-    quarantined: list[str] = field(default_factory=list)
-    restored: list[str] = field(default_factory=list)
-    protected: list[str] = field(default_factory=list)
-    _aside: dict[str, str] = field(default_factory=dict)
+def _shadowing(before: Memory) -> list[str]:
+    """Return the modules that are new or changed and hide others; of nested ones the inner."""
+    for path in modules(before.imports):
+        if os.path.isdir(path) and not os.path.islink(path):
+            aside.open_up(path)
+    shadows = Shadows()
+    return [
+        path
+        for path, stamp in list(_stamped(modules(before.imports)))
+        if before.modules.get(path) != stamp and shadows(path)
+    ]
 
-    def put_aside(self, path: str) -> None:
-        folder, name = os.path.split(path)
-        try:
-            if folder not in self._aside:
-                self._aside[folder] = tempfile.mkdtemp(prefix=QUARANTINE, dir=folder)
-            place = os.path.join(self._aside[folder], name)
-            os.rename(path, place)
-        except OSError as error:  # the disk is full, the folder was made read-only
-            self.protected.append(f"{path} ({error.strerror}: it is still there)")
-        else:
-            self.quarantined.append(f"{path} -> {place}")
 
-    def put_back(self, path: str, target: str) -> None:
-        if os.path.lexists(path):
-            self.put_aside(path)
-        try:
-            os.symlink(target, path)
-        except OSError as error:
-            self.protected.append(f"{path} ({error.strerror}: it is not what it was)")
-        else:
-            self.restored.append(path)
+def _is_bare(folder: str) -> bool:
+    return all(os.path.lexists(f"{folder}/{name}") for name in BARE)
 
-    def findings(self) -> Findings:
-        kinds = (self.quarantined, self.restored, self.protected)
-        return Findings(*(tuple(sorted(kind)) for kind in kinds))
+
+def _place(path: str, places: Sequence[str]) -> str:
+    """Return the innermost of `places` that `path` lies in."""
+    return max((place for place in places if within(path, place)), key=len)
 
 
 def _stamped(paths: Iterable[str]) -> Iterator[tuple[str, Stamp]]:
@@ -162,42 +156,17 @@ def _stamp(path: str) -> Stamp | None:
 
 
 def _digest(path: str) -> str:
-    """Return what tells whether a file is still the same; its size only, where it is huge."""
+    """Return what tells whether a file is still the same, and a folder still the same one."""
     try:
-        with Path(path).open("rb") as file:
-            if (size := os.fstat(file.fileno()).st_size) > LARGEST_HASHED:
-                return str(size)
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        facts = os.lstat(path)
+        if os.path.isdir(path):
+            return str(facts.st_ino)
+        if facts.st_size > LARGEST_HASHED:
+            return f"{facts.st_ino} {facts.st_size} {facts.st_ctime_ns}"
+        digest = hashlib.sha256()
+        with plainfile.opened(path) as fd:
+            while part := os.read(fd, 1 << 20):
+                digest.update(part)
+        return digest.hexdigest()
     except OSError as error:
-        return error.strerror or "unreadable"
-
-
-def _modules(imports: Sequence[str]) -> Iterator[str]:
-    """Yield what could be imported by name from the folders `imports`."""
-    for place in imports:
-        with contextlib.suppress(OSError), os.scandir(place) as entries:
-            for entry in entries:
-                if entry.name.endswith(SUFFIXES):
-                    yield entry.path
-                elif entry.name.isidentifier() and entry.is_dir():
-                    # A folder is a module of its own only by this file; its time of change tells.
-                    starts = (f"{entry.path}/__init__{suffix}" for suffix in SUFFIXES)
-                    yield from (start for start in starts if os.path.lexists(start))
-
-
-def _shadows(path: str) -> bool:
-    """Return whether importing something else would now find `path`."""
-    place, file = os.path.split(path)
-    if file.startswith("__init__."):
-        place, file = os.path.split(place)
-    name = file.partition(".")[0]
-    if name in UNIMPORTED:
-        return False
-    if name in ALWAYS or name in sys.stdlib_module_names:
-        return True
-    known = getattr(sys.modules.get(name), "__file__", None)
-    if known:
-        return not within(os.path.realpath(known), place)
-    others = [e for e in sys.path if e and not within(os.path.realpath(e), os.path.realpath(place))]
-    spec = importlib.machinery.PathFinder.find_spec(name, others)
-    return spec is not None and spec.loader is not None
+        return error.strerror or "no plain file"

@@ -166,10 +166,27 @@ def _roots(policy: SandboxPolicy, machine: Machine) -> list[Mount]:
     folders = roots(policy)
     if policy.mode != "workspace-write":
         return [_read_only(folder) for folder in folders]
+    kept = (*machine.protected, *machine.hidden, *machine.hidden_files)
     return [
         *(Mount(folder, ("--bind", folder, folder)) for folder in folders),
+        *(Mount(path, ("--bind", path, path)) for path in _between(kept, folders)),
         *(_read_only(path) for path in machine.protected if within_any(path, folders)),
     ]
+
+
+def _between(kept: Iterable[str], folders: Sequence[str]) -> list[str]:
+    """Return the folders between `folders` and what is kept in them, parents first.
+
+    What is mounted cannot be renamed, but the folder that it lies in could be; one that is mounted
+    itself cannot.
+    """
+    found = set()
+    for path in (path for path in kept if within_any(path, folders)):
+        parent = path.rpartition("/")[0]
+        while parent not in folders and within_any(parent, folders):
+            found.add(parent)
+            parent = parent.rpartition("/")[0]
+    return sorted(found, key=lambda place: (place.count("/"), place))
 
 
 def _base(

@@ -22,6 +22,9 @@ PASSED: Final = (
     *("LANG", "LANGUAGE", "TZ", "VIRTUAL_ENV", "CONDA_PREFIX", "LC_ALL", "LC_CTYPE", "LC_COLLATE"),
     *("LC_MESSAGES", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "LC_PAPER", "LC_MEASUREMENT"),
 )
+QUIET: Final = {"PYTHONDONTWRITEBYTECODE": "1"}
+"""Compiled modules that a command leaves would be put aside: they run in place of their source."""
+
 SYSTEM_PATH: Final = ("/usr/local/bin", "/usr/bin", "/bin")
 
 
@@ -46,7 +49,8 @@ def confined(
     tools = binary.bundled_tools()  # `rg`, which models are used to have
     codex = [str(tools)] if tools else []
     path = _joined((*own, str(Path(sys.prefix, "bin")), *SYSTEM_PATH, *codex))
-    return {**passed, "HOME": home, "USER": _user(), "PATH": path, "TERM": "dumb", **extra}
+    always = {"HOME": home, "USER": _user(), "PATH": path, "TERM": "dumb", **QUIET}
+    return {**passed, **always, **extra}
 
 
 def open_to_all(

@@ -6,6 +6,7 @@ many nothing is compared, and that is said. Nothing here changes a file.
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def _below(folders: list[str], passed: frozenset[str]) -> Iterator[tuple[str, Fa
     while folders:
         try:
             with os.scandir(folders.pop()) as found:
-                entries = list(found)
+                entries = list(itertools.islice(found, MOST_FILES + 1))
         except OSError:  # it is gone, or not for us to see
             continue
         for entry in entries:

@@ -161,7 +161,7 @@ def filter_calls(program: bytes) -> None:
     prctl(SECCOMP, FILTER, length + description[2:])
 
 
-def execute(command: list[bytes], env: dict[bytes, bytes]) -> None:
+def execute(command: list[bytes], env: dict[bytes, bytes], report: int) -> None:
     """Become the command, or end as a shell would that cannot."""
     name = command[0]
     folders = env.get(b"PATH", b"/usr/bin:/bin").split(b":")
@@ -181,6 +181,7 @@ def execute(command: list[bytes], env: dict[bytes, bytes]) -> None:
         except OSError as error:
             failure = failure or error.strerror
     reason = (failure or "not found").encode()
+    os.write(report, b'{"not-started": 1}\n')
     os.write(2, b"sandbox: 1: exec: %b: %b\n" % (name, reason))
     os._exit(NOT_RUNNABLE if failure else NOT_FOUND)
 
@@ -206,7 +207,7 @@ def become(plan: "Plan", keeper: int, mask: "Any", ready: int) -> None:
     if os.read(0, 1) != b"\n":
         os._exit(1)
     os.dup2(nothing, 0)
-    execute(plan["command"], plan["env"])
+    execute(plan["command"], plan["env"], plan["status"])
 
 
 # --- while it runs, and after ----------------------------------------------------------------

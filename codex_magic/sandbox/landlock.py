@@ -258,7 +258,8 @@ def _readable(policy: SandboxPolicy, machine: Machine) -> Iterator[tuple[str, in
         files = _below(place, (*machine.secret_files, *machine.hidden_files))
         for entry in carved(place, (*hidden, *files)):
             yield entry, READ
-        if not hidden:  # names of hidden files may be seen in their folder, those in folders not
+        # Whose homes and temporary files there are is not told; other names are.
+        if not _below(place, (*machine.covered, *machine.scratch, *machine.hidden)):
             yield place, READ_DIR
 
 

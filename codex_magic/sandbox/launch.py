@@ -83,7 +83,7 @@ def launch(argv: Sequence[str], asked: Asked, folder: Path, probed: Callable[[],
         return _by_landlock(argv, asked, cwd, env, facts, found)
     if not (within_any(cwd, roots(policy)) or visible(cwd, mounts(policy, facts, asked.limits))):
         raise SandboxError(f"the working folder {cwd} is hidden from commands")
-    words = arguments(policy, facts, argv, cwd, env, asked.limits)
+    words, argv = _with_env(argv, asked, facts, cwd, env)
     filtered = found.filtered(unix_sockets=policy.unix_sockets)
     return Launch(
         found.level,
@@ -93,6 +93,20 @@ def launch(argv: Sequence[str], asked: Asked, folder: Path, probed: Callable[[],
         protected=facts.protected,
         confined=True,
     )
+
+
+def _with_env(
+    argv: Sequence[str], asked: Asked, facts: Machine, cwd: str, env: Mapping[str, str]
+) -> tuple[list[str], Sequence[str]]:
+    """Return the launcher's words, and the command as it stands at their end.
+
+    A caller's variables reach the command and nothing before it: a library to preload would run in
+    the gate, before there are limits. `env` sets them, whatever their names.
+    """
+    if asked.env and "=" not in argv[0]:
+        argv = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in env.items()), *argv]
+        env = {"PATH": env["PATH"]}
+    return arguments(asked.policy, facts, argv, cwd, env, asked.limits), argv
 
 
 def _by_landlock(  # noqa: PLR0913, PLR0917 - all that a plan is made of

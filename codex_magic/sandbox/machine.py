@@ -14,6 +14,7 @@ import pwd
 import sys
 from typing import TYPE_CHECKING, Final
 
+from codex_magic.sandbox import plainfile
 from codex_magic.sandbox.bwrap import Machine, outermost, roots, within, within_any
 from codex_magic.sandbox.steering import steers
 
@@ -38,6 +39,11 @@ SECRET_IN_HOME: Final = (
     *(".codex", ".claude", ".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".mozilla"),
     *(".password-store", ".config/gcloud", ".config/gh", ".local/share/keyrings"),
     *(".ipython", ".jupyter", ".config/jupyter", ".local/share/jupyter"),
+)
+SECRET_OF_ROOT: Final = (
+    *("/etc/ssl/private", "/etc/sudoers.d", "/etc/security", "/etc/wireguard"),
+    *("/etc/NetworkManager/system-connections", "/var/backups", "/var/cache/debconf"),
+    *("/var/spool/cron", "/var/lib/sss"),
 )
 SECRET_FILES: Final = (
     *("/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/sudoers"),
@@ -160,6 +166,8 @@ def _secrets(homes: Iterable[str], environ: Mapping[str, str]) -> Iterator[str]:
     for home in homes:
         yield from (f"{home}/{name}" for name in SECRET_IN_HOME)
     yield from (environ.get(name, "") for name in SECRET_BY_NAME)
+    if os.geteuid() == 0:  # to others they are closed anyway
+        yield from SECRET_OF_ROOT
     for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME"):
         if environ.get(name):
             yield f"{environ[name]}/jupyter"
@@ -228,7 +236,7 @@ def steering_places(folders: Sequence[str]) -> Iterator[str]:
     for folder in folders:
         try:
             with os.scandir(folder) as entries:
-                yield from sorted(entry.path for entry in entries if steers(entry.name))
+                yield from sorted([entry.path for entry in entries if steers(entry.name)])
         except OSError:  # a folder that nobody may list has nothing for other programs either
             continue
 
@@ -254,8 +262,4 @@ def _git_folders(pointer: str) -> Iterator[str]:
 
 
 def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read(4096).strip()
-    except OSError:
-        return ""
+    return plainfile.head(path, 4096).decode("utf-8", "surrogateescape").strip()

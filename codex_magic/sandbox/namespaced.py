@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,12 +31,19 @@ if TYPE_CHECKING:
 
 START_S: Final = 0.2
 GATE_NAME: Final = "sandbox"
-GATE: Final = ("/bin/sh", "-c", 'echo; read -r _ && exec "$@" </dev/null', GATE_NAME)
+GATE: Final = (
+    *("/bin/sh", "-c"),
+    'echo; read -r word || exit; trap \'echo "$word" >&2\' EXIT; exec "$@" </dev/null',
+    GATE_NAME,
+)
 """Stands before a command inside its sandbox: says that it is there, and waits to be let in.
 
 bwrap ties the sandbox to our life only some milliseconds after its birth. Were we killed in
 between, the command would run on with nobody to end it. Behind the gate it never begins: our end
 of its input closes with us.
+
+What lets it in is a word that nobody else knows. Should the command not start, the gate says it back:
+so no command that did start can pretend that it has not.
 """
 
 
@@ -48,6 +56,7 @@ class Sandbox(Reported):
     """
 
     init: int = -1
+    word: bytes = field(default_factory=lambda: secrets.token_hex(8).encode())
 
     def note(self, data: bytes) -> None:
         """Take in what bwrap says, and hold on to the first process once it is known."""
@@ -70,8 +79,15 @@ class Sandbox(Reported):
         """Let the command begin, in the place of the gate."""
         if gate := self.process.stdin:
             with contextlib.suppress(BrokenPipeError):
-                gate.write(b"\n")
+                gate.write(self.word + b"\n")
             gate.close()
+
+    def erred(self, data: bytes) -> bytes:
+        """Return `data` less the gate's word, with which it says that no command has started."""
+        if self.word not in data:
+            return data
+        self.report["not-started"] = 1
+        return data.replace(self.word + b"\n", b"")
 
     def kill(self) -> None:
         """Kill everything in the namespace and wait until it is gone."""

@@ -24,7 +24,7 @@ from codex_magic.sandbox.output import Capture
 from codex_magic.sandbox.refused import Refused
 from codex_magic.sandbox.spawn import CHUNK_BYTES
 from codex_magic.sandbox.tree import GRACE_S
-from codex_magic.sandbox.usage import Usage, set_limits
+from codex_magic.sandbox.usage import Usage, set_limits, size
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -68,6 +68,7 @@ class Ended:
     outcome: Outcome
     message: str
     exit_code: int | None
+    started: bool
     stdout: Capture
     stderr: Capture
     duration_s: float
@@ -97,14 +98,14 @@ def supervise(  # noqa: PLR0913, PLR0917 - begin, watch, tell: each its own
         Called once while a sandbox is set up and its command has not begun.
     """
     with contextlib.ExitStack() as stack:
-        with _interrupts_held():
+        with interrupts_held():
             try:
                 tree = begin()
             except OSError as error:
                 raise NotStartedError(error) from error
-            stack.callback(tree.close)
+            stack.callback(_undisturbed, tree.close)
         watch = _Watch(tree, limits, on_output, stop, disk)
-        stack.callback(watch.close)
+        stack.callback(_undisturbed, watch.close)
         if not tree.own_namespace:
             set_limits(tree.process.pid, limits, own_namespace=False)
         meanwhile()
@@ -168,6 +169,7 @@ class _Watch:
             outcome=outcome,
             message=message,
             exit_code=self._tree.exit_code(),
+            started=self._tree.started(),
             stdout=self._streams["stdout"],
             stderr=self._streams["stderr"],
             duration_s=time.monotonic() - self._began,
@@ -184,9 +186,12 @@ class _Watch:
             return "killed", "stopped on request"
         written = sum(stream.received for stream in self._streams.values())
         if written > self._limits.flood_bytes:
-            return "killed", f"killed for writing more than {self._limits.flood_bytes} bytes"
+            return (
+                "killed",
+                f"killed for writing more than {size(self._limits.flood_bytes)} of output",
+            )
         if time.monotonic() - self._began > self._limits.wall_s:
-            return "timeout", f"killed after {self._limits.wall_s:g} s, the longest it may run"
+            return "timeout", f"killed after {self._limits.wall_s:g} s, the time it was given"
         if time.monotonic() >= self._look_at and (first := self._tree.first()) > 0:
             much, after_s = self._usage.look(first)
             self._look_at = time.monotonic() + after_s
@@ -197,13 +202,17 @@ class _Watch:
         now = time.monotonic()
         left = min(self._limits.wall_s - (now - self._began), self._look_at - now)
         for key, _ in selector.select(min(TICK_S, max(left, 0.001))):
-            data = b"" if key.data == "end" else os.read(key.fd, CHUNK_BYTES)
+            try:
+                data = b"" if key.data == "end" else os.read(key.fd, CHUNK_BYTES)
+            except BlockingIOError:  # the command reads its own output, and was quicker
+                continue
             if not data:
                 selector.unregister(key.fd)
             elif key.data == "status":
                 self._tree.note(data)
             else:
-                own = self._tree.written(data) if key.data == "stdout" else data
+                stdout = key.data == "stdout"
+                own = self._tree.written(data) if stdout else self._tree.erred(data)
                 self._show(key.data, self._streams[key.data].feed(own))
         # Who it is and that it waits are told on two ways, in any order.
         if (command := self._tree.waiting()) is not None:
@@ -234,11 +243,17 @@ def _end(tree: Tree, stack: contextlib.ExitStack) -> dict[int, str]:
     return {handle: "end"}
 
 
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Keep a Ctrl-C for later, so that none hits between a process's birth and its being known.
+def _undisturbed(work: Callable[[], None]) -> None:
+    with interrupts_held():
+        work()
 
-    Only Python's own handler waits: a signal blocked for the OS thread would stay blocked in
+
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Keep a Ctrl-C for later: what is done meanwhile must not be left half done.
+
+    That is the time between a process's birth and its being known, and that in which what it left
+    behind is put aside. Only Python's own handler waits: a signal blocked for the OS thread would stay blocked in
     the command.
     """
     handler = signal.getsignal(signal.SIGINT)

@@ -20,7 +20,7 @@ from codex_magic.policy import Limits, SandboxPolicy
 from codex_magic.sandbox import admission, audit, launch, logbook, machine, namespaced, process
 from codex_magic.sandbox.asked import Asked, Occasion
 from codex_magic.sandbox.probe import Probe, probe
-from codex_magic.sandbox.process import NOT_FOUND, NOT_RUNNABLE
+from codex_magic.sandbox.process import NOT_RUNNABLE
 from codex_magic.sandbox.traces import Traces
 
 if TYPE_CHECKING:
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
     from codex_magic.sandbox.launch import Launch
 
+OUT_OF_TIME: Final = 128 + signal.SIGXCPU
 LIMIT_SIGNALS: Final = {
-    128 + signal.SIGXCPU: "ended for using more processor time than it may",
+    OUT_OF_TIME: "ended for using more processor time than it may",
     128 + signal.SIGXFSZ: "ended for writing a larger file than it may",
 }
 LAUNCHERS: Final = ("bwrap: ", "landlock: ")
-LAUNCHING: Final = re.compile(rf"{namespaced.GATE_NAME}: (?:line )?\d+: (?:exec: )?(.*)", re.DOTALL)
+LAUNCHING: Final = re.compile(rf"{namespaced.GATE_NAME}: (?:line )?\d+: (?:exec: )?(.*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +142,7 @@ def execute(
         return _not_run("killed", "stopped before it started", asked)
     try:
         argv = admission.words(asked.command, asked.env)
+        admission.bounded(asked.limits)
         asked = replace(asked, policy=admission.resolve(asked.policy))
         folder = admission.working_folder(asked.cwd, asked.policy.workspace)
         launched = launch.launch(argv, asked, folder, probed)
@@ -199,9 +201,10 @@ def _result(
         exit_code = None
     elif exit_code is None:
         outcome, exit_code, message = _failed_launch(stderr.text())
-    elif exit_code in (NOT_FOUND, NOT_RUNNABLE) and (said := LAUNCHING.match(stderr.text())):
-        outcome, message = "error", f"could not start {said[1].strip()}"
-    else:
+    elif not ended.started:
+        said = LAUNCHING.match(stderr.text())
+        outcome, message = "error", f"could not start {said[1] if said else 'the command'}"
+    elif exit_code != OUT_OF_TIME or ended.cpu_s > asked.limits.cpu_s * 0.9:
         message = LIMIT_SIGNALS.get(exit_code, "")
     return CommandResult(
         exit_code=exit_code,

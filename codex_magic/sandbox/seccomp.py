@@ -32,6 +32,7 @@ KILL_PROCESS: Final = 0x80000000
 _ERRNO: Final = 0x00050000
 EPERM: Final = _ERRNO | 1
 ENOSYS: Final = _ERRNO | 38
+EOPNOTSUPP: Final = _ERRNO | 95
 EAFNOSUPPORT: Final = _ERRNO | 97
 AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32: Final = 0x40000000
@@ -45,6 +46,7 @@ _FILE_TYPE, _CHARACTERS, _BLOCKS = 0o170000, 0o020000, 0o060000
 _NEW_NAMESPACES: Final = 0x7E020000  # every CLONE_NEW* that clone itself understands
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _SET_ATTRIBUTES: Final = (0x40086602, 0x40046602, 0x401C5820)  # FS_IOC_*SETFLAGS, FSSETXATTR
+_SETLEASE, _NOTIFY = 1024, 1026
 _SET_OWNER: Final = (8, 15)  # F_SETOWN, F_SETOWN_EX
 _SET_OWNER_IOCTL: Final = (0x8901, 0x8902)  # FIOSETOWN, SIOCSPGRP
 _WORD: Final = 0xFFFFFFFF
@@ -90,9 +92,9 @@ _REFUSED: Final = (
     *("clock_settime", "clock_adjtime", "adjtimex", "sethostname", "setdomainname"),
     *("iopl", "ioperm", "syslog", "_sysctl", "vhangup"),
     # Memory that belongs to no process's resident size: a limit on the tree would not see it.
-    *("memfd_create", "shmget", "msgget"),
+    *("memfd_create", "shmget", "semget", "msgget"),
 )
-_UNKNOWN: Final = ("clone3", "openat2", "memfd_secret")
+_UNKNOWN: Final = ("clone3", "openat2", "memfd_secret", "io_setup")
 # What Landlock does not cover: to change what is known about a file, by its path or, for root, who
 # need not own it, by a descriptor; and the queues and memory that all of a user's programs share.
 _BY_PATH: Final = (
@@ -134,13 +136,17 @@ def rules(
         "clone": (Clause(EPERM, (Condition(0, mask=_NEW_NAMESPACES),)),),
         # The kernel looks at the low half of a request only, and so does a condition.
         "ioctl": _refused(1, (_TIOCSTI, _TIOCLINUX)),
+        # Whoever holds a lease makes all others wait who open the file, the kernel too.
+        "fcntl": _refused(1, (_SETLEASE, _NOTIFY)),
+        # Room that is reserved and not written is in no account; libraries write instead.
+        "fallocate": (Clause(EOPNOTSUPP),),
         "socket": tuple(_sockets(unix_sockets=unix_sockets, network=network)),
         "socketpair": tuple(_pairs(unix_sockets=unix_sockets)),
     }
     if not signals:
         made |= dict.fromkeys(_SIGNALS, (Clause(EPERM),))
         # Whoever owns a descriptor gets a signal from it, of any number.
-        made["fcntl"] = _refused(1, _SET_OWNER)
+        made["fcntl"] += _refused(1, _SET_OWNER)
         made["ioctl"] += _refused(1, _SET_OWNER_IOCTL)
     if landlocked:
         made |= dict.fromkeys((*_BY_PATH, *_SHARED), (Clause(EPERM),))

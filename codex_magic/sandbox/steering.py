@@ -30,6 +30,11 @@ _NAMES: Final = frozenset(
 )
 _CONFIGURATION: Final = re.compile(r"(?:ipython|jupyter)\w*_config\.(?:py|json)")
 
+BARE: Final = ("HEAD", "objects", "refs")
+"""Together they make the folder itself a repository, to version control that is run in it."""
+
+BARE_STEERS: Final = ("HEAD", "config")
+
 
 def steers(name: str) -> bool:
     """Return whether a file or folder of this name is obeyed by other programs."""

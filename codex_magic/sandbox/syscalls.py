@@ -104,6 +104,8 @@ NUMBERS: Final[Mapping[str, tuple[int | None, int | None]]] = {
     "shmat": (30, 196),
     "shmctl": (31, 195),
     "semget": (64, 190),
+    "fallocate": (285, 47),
+    "io_setup": (206, 0),
     "semop": (65, 193),
     "semtimedop": (220, 192),
     "semctl": (66, 191),

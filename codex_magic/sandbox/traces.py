@@ -6,13 +6,17 @@ again. In a sandbox, what must not stay is put aside or back; without one it is 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from codex_magic.items import FILES_NAMED
-from codex_magic.sandbox import aftermath, footprint
+from codex_magic.sandbox import aftermath, footprint, shadowing
 from codex_magic.sandbox.bwrap import outermost, roots
+from codex_magic.sandbox.process import interrupts_held
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from codex_magic.policy import SandboxPolicy
 
 
@@ -44,22 +48,38 @@ class Traces:
             self._memory = aftermath.remember(self._folders, self._protected)
 
     def after(self) -> dict[str, Any]:
-        """Look again, and return the fields of a receipt that this gives."""
+        """Look again, put aside what must not stay, and return the fields of a receipt."""
+        with interrupts_held():
+            return self._after()
+
+    def _after(self) -> dict[str, Any]:
         changes = footprint.compare(self._files, self._listed())
         kinds = {name: getattr(changes, name) for name in ("created", "changed", "deleted")}
-        named = {name: paths[:FILES_NAMED] for name, paths in kinds.items()}
-        more = sum(map(len, kinds.values())) - sum(map(len, named.values()))
-        fields = {
-            **named,
-            "files_more": more if changes.complete else -1,
-            "imported": aftermath.imported(changes.changed)[:FILES_NAMED],
-        }
+        fields = {name: _named(paths[:FILES_NAMED]) for name, paths in kinds.items()}
+        more = sum(map(len, kinds.values())) - sum(map(len, fields.values()))
+        imported = _named(shadowing.imported(changes.changed)[:FILES_NAMED])
+        told = {**fields, "files_more": more if changes.complete else -1, "imported": imported}
         if self._memory is not None:
-            found = aftermath.settle(self._memory, self._allowed)
-            fields["quarantined"] = found.quarantined
-            fields["restored"] = found.restored
-            fields["protected"] = found.protected
-        return fields
+            caches = filter(_is_cache, (*changes.created, *changes.changed))
+            found = aftermath.settle(self._memory, self._allowed, caches)
+            told["quarantined"] = _bounded(found.quarantined)
+            told["restored"] = _bounded(found.restored)
+            told["protected"] = _bounded(found.protected)
+        return told
 
     def _listed(self) -> footprint.Listing:
         return footprint.listing(outermost(self._folders), self._protected)
+
+
+def _is_cache(path: str) -> bool:
+    return path.endswith(".pyc") and "/__pycache__/" in path
+
+
+def _bounded(paths: tuple[str, ...]) -> tuple[str, ...]:
+    more = len(paths) - FILES_NAMED
+    return _named(paths[:FILES_NAMED]) + ((f"and {more:,} more",) if more > 0 else ())
+
+
+def _named(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return paths as text that can be stored: a name may be any bytes."""
+    return tuple(os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths)

@@ -49,6 +49,14 @@ class Tree:
         """Return what of `data` on standard output is the command's own."""
         return data
 
+    def erred(self, data: bytes) -> bytes:
+        """Return what of `data` on standard error is the command's own."""
+        return data
+
+    def started(self) -> bool:
+        """Return whether there was a command, once all has ended."""
+        return True
+
     def first(self) -> int:
         """Return the process from which all others come; -1 while it is not known."""
         return self.process.pid
@@ -144,6 +152,10 @@ class Reported(Tree):
             return data
         self.reached = True
         return data[1:]
+
+    def started(self) -> bool:
+        """Return whether the launcher has not said that there was no command."""
+        return "not-started" not in self.report
 
     def exit_code(self) -> int | None:
         """Return what the launcher reports; its own return code could also be its own failure."""

@@ -15,6 +15,8 @@ import contextlib
 import os
 import resource
 import signal
+import stat
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -30,8 +32,12 @@ TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 FASTEST_FILL: Final = 4 * GIB
 """Bytes a second in which two cores can fill fresh memory, and a little more."""
 
+WIDE_BYTES: Final = 32 * GIB
+"""Address space from which on its tables count: a page of them for each 2 MiB that is touched."""
+
 SELDOM_S: Final = 0.05
 OFTEN_S: Final = 0.002
+SECOND_NS: Final = 1_000_000_000
 
 
 NICE: Final = 5
@@ -93,6 +99,7 @@ class Usage:
     cpu_s: float = 0.0
     peak_bytes: int = 0
     _free_at_first: int = field(init=False)
+    _began_ns: int = field(default_factory=time.time_ns)
     _shared: int = 0
 
     def __post_init__(self) -> None:
@@ -119,30 +126,33 @@ class Usage:
         held = self._held(family)
         self.peak_bytes = max(self.peak_bytes, held)
         if held > self.limits.memory_bytes:
-            return f"using more than {_size(self.limits.memory_bytes)} of memory", SELDOM_S
+            return f"using more than {size(self.limits.memory_bytes)} of memory", SELDOM_S
         if self._filled(family):
-            return f"writing more than {_size(self.limits.disk_bytes)} to disks", SELDOM_S
+            return f"writing more than {size(self.limits.disk_bytes)} to disks", SELDOM_S
         left_s = (self.limits.memory_bytes - held) / FASTEST_FILL
         return "", min(max(left_s / 2, OFTEN_S), SELDOM_S)
 
     def _held(self, family: list[_Process]) -> int:
         """Return the bytes that the processes hold, shared ones once where that decides."""
         counted = sum(process.pages for process in family) * PAGE_BYTES
-        if counted - self._shared <= self.limits.memory_bytes:
-            return max(counted - self._shared, 0)
+        tables = sum(_tables(p.pid) for p in family if p.mapped > WIDE_BYTES)
+        if counted - self._shared + tables <= self.limits.memory_bytes:
+            return max(counted - self._shared, 0) + tables
         with _stopped(family):  # it would grow while it is counted
             held = sum(_share(process.pid) for process in family)
         # What is shared hardly changes: the slow count is not needed again for some time.
         self._shared = max(counted - held, 0)
-        return held
+        return held + tables
 
     def _filled(self, family: list[_Process]) -> bool:
         if sum(_written(p.pid) for p in family) > self.limits.disk_bytes:
             return True
         if self._free_at_first - _free(self.disk) <= self.limits.disk_bytes:
             return False
-        # Somebody reserved room without writing, perhaps another program: who has it shows.
-        return _occupied(self.disk) > self.limits.disk_bytes
+        # Not all that is written is accounted, and another program may have filled the disk: who
+        # has it shows.
+        named = _occupied(self.disk, self._began_ns)
+        return named + sum(_unlinked(p.pid) for p in family) > self.limits.disk_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +164,7 @@ class _Process:
     threads: int
     ticks: int
     pages: int
+    mapped: int
 
 
 @contextlib.contextmanager
@@ -191,7 +202,15 @@ def _process(pid: int) -> _Process:
     words = _read(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
     # proc_pid_stat(5), counted from the state, which is its third field.
     ticks = sum(map(int, words[11:15]))
-    return _Process(pid, words[0] not in b"TtZX", int(words[17]), ticks, int(words[21]))
+    runs = words[0] not in b"TtZX"
+    return _Process(pid, runs, int(words[17]), ticks, int(words[21]), int(words[20]))
+
+
+def _tables(pid: int) -> int:
+    """Return the bytes of the tables in which the system notes what `pid` has mapped where."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return 1024 * int(_read(f"/proc/{pid}/status").split(b"VmPTE:")[1].split()[0])
+    return 0
 
 
 def _share(pid: int) -> int:
@@ -218,14 +237,28 @@ def _free(folder: str) -> int:
     return facts.f_bavail * facts.f_frsize
 
 
-def _occupied(folder: str) -> int:
-    """Return the bytes of disk that the files below `folder` occupy."""
+def _occupied(folder: str, since_ns: int) -> int:
+    """Return the bytes of disk that those files below `folder` occupy that have changed since."""
     total = 0
     for where, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError):
-                total += os.lstat(f"{where}/{name}").st_blocks * 512
+                facts = os.lstat(f"{where}/{name}")
+                if facts.st_ctime_ns >= since_ns - SECOND_NS:
+                    total += facts.st_blocks * 512
     return total
+
+
+def _unlinked(pid: int) -> int:
+    """Return the bytes of disk in files that have no name any more and that `pid` has open."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                facts = os.stat(f"/proc/{pid}/fd/{fd}")
+                if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 0:
+                    found[facts.st_dev, facts.st_ino] = facts.st_blocks * 512
+    return sum(found.values())
 
 
 def _read(path: str) -> bytes:
@@ -233,7 +266,8 @@ def _read(path: str) -> bytes:
         return file.read(64 * 1024) or b""
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
+    """Return a number of bytes as people say it."""
     return f"{count / GIB:g} GiB" if count >= GIB else f"{count / MIB:g} MiB"
 
 

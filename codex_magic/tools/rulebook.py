@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from codex_magic.sandbox.rules import Judgement, Rule
 
 CODEX_HOME: Final = "CODEX_HOME"
+UNSET: Final = "Correct the name, or type: %config CodexMagics.rules = None"
 
 
 class Rulebook:
@@ -46,7 +47,7 @@ class Rulebook:
         SetupError
             It cannot be read, or a rule in it is not one.
         """
-        if file is None:
+        if not file:
             self._file, self._rules = None, rules.DEFAULTS
             return
         path = Path(file).expanduser()
@@ -55,13 +56,22 @@ class Rulebook:
             if (self._file, self._read) == (path, (facts.st_mtime_ns, facts.st_ino)):
                 return
             found = rules.load(path.read_text(encoding="utf-8"))
+        except CodexMagicError as error:
+            raise SetupError(f"in {path}: {error.message}", hint=error.hint) from None
         except (OSError, UnicodeDecodeError) as error:
-            raise SetupError(
-                f"the rules in {path} cannot be read: {error}",
-                hint="Correct the file or unset CodexMagics.rules",
-            ) from None
+            why = getattr(error, "strerror", None) or error
+            raise SetupError(f"the rules in {path} cannot be read: {why}", hint=UNSET) from None
         self._file, self._read = path, (facts.st_mtime_ns, facts.st_ino)
         self._rules = (*rules.DEFAULTS, *found)
+
+    def described(self) -> str:
+        """Return in words which rules hold."""
+        own = len(self._rules) - len(rules.DEFAULTS)
+        theirs = len(codex.files(self._codex_home))
+        parts = [f"{len(rules.DEFAULTS)} of this package"]
+        parts += [f"{own} in {self._file}"] if self._file else []
+        parts += [f"your Codex's, in {theirs} files"] if theirs else []
+        return ", ".join(parts)
 
     def judge(self, command: Sequence[str] | str) -> Judgement:
         """Return what all rules together say of `command`."""
@@ -72,6 +82,6 @@ class Rulebook:
         try:
             program = binary.candidates()[0].path
             theirs = codex.judge(rules.programs(command), files, program=program)
-        except CodexMagicError:  # without Codex nobody can read its rules
-            return ours
+        except CodexMagicError as error:
+            theirs = rules.Judgement("ask", f"your Codex's rules cannot be read: {error.message}")
         return max((ours, theirs), key=lambda said: rules.STRICTNESS.index(said.verdict))

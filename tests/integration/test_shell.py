@@ -59,12 +59,12 @@ def shell(stage: Any, shape: str, person: Any = None, /, **arguments: Any) -> An
         (
             {"command": "echo so far; sleep 600", "timeout_ms": 300},
             "so far\n",
-            "outcome: timeout - killed after 0.3 s, the longest it may run\nduration: T\noutput:\nso far\n",
+            "outcome: timeout - killed after 0.3 s, the time it was given\nduration: T\noutput:\nso far\n",
         ),
         (
             {"command": "echo so far; sleep 600", "timeout_s": 0.4, "timeout_ms": 99_000},
             "so far\n",
-            "outcome: timeout - killed after 0.4 s, the longest it may run\nduration: T\noutput:\nso far\n",
+            "outcome: timeout - killed after 0.4 s, the time it was given\nduration: T\noutput:\nso far\n",
         ),
     ],
 )  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import io
 import os
 import re
 import shutil
@@ -23,7 +25,7 @@ from codex_magic.abuse.scene import Scene, scene
 from codex_magic.sandbox import probe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.usefixtures("sandboxed")
 
@@ -62,10 +64,8 @@ FOR_ROOT_ONLY = {
     (59, "set the clock"),
     (63, "enter the kernel's mounts"),
 }
-# What containers forbid to everybody in them, and a working folder that is hidden there.
+# What containers forbid to everybody in them.
 IN_CONTAINERS = {
-    (77, "run in a folder outside"),
-    (77, "write in that folder"),
     (50, "make a user namespace by unshare"),
     (50, "make a user namespace by clone3"),
     (51, "use io_uring"),
@@ -95,23 +95,21 @@ def world(base: Path) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Row]:
-    """What the cases showed in this run."""
-    return []
+def judged(world: Scene) -> Callable[[Case | Answer], Row]:
+    """What a case shows; each is tried once, by the first test that asks."""
+    return functools.cache(lambda case: case.judge(world, probe().level))
 
 
 @pytest.mark.parametrize("case", CASES, ids=named)
 def test_nothing_gets_through_that_must_not(
-    case: Case | Answer, world: Scene, rows: list[Row]
+    case: Case | Answer, judged: Callable[[Case | Answer], Row]
 ) -> None:
-    row = case.judge(world, probe().level)
-    rows.append(row)
+    row = judged(case)
     assert row.verdict != "through", row.detail
 
 
-def test_only_these_rows_prove_nothing_here(rows: list[Row]) -> None:
-    if len(rows) < len(CASES):
-        pytest.xfail("only after all cases have been tried")
+def test_only_these_rows_prove_nothing_here(judged: Callable[[Case | Answer], Row]) -> None:
+    rows = [judged(case) for case in CASES]
     silent = {
         (row.number, row.title): row.detail for row in rows if row.verdict == "proves nothing"
     }
@@ -142,6 +140,7 @@ OWN = Case(5, "own", processes.own_variables)
         (Case(1, "absent", files.read_in_home, ("no-such-file",)), "proves nothing"),
         (dataclasses.replace(OWN, limits=dataclasses.replace(LIMITS, wall_s=0)), "proves nothing"),
         (dataclasses.replace(OWN, cwd="missing"), "proves nothing"),
+        (dataclasses.replace(OWN, cwd="outside", readable="minimal"), "held"),
         (Answer(1, "wrong", lambda made: "trouble", lambda made: "wrong"), "through"),
         (Answer(1, "right", lambda made: "trouble", lambda made: ""), "held"),
         (Answer(1, "no trouble", lambda made: "", lambda made: ""), "proves nothing"),
@@ -180,6 +179,9 @@ def test_a_scene_leaves_nothing_behind(room: Path) -> None:
 # --- the report ----------------------------------------------------------------------------------
 
 
+COUNTED = "1 held, 0 private, 0 allowed, 0 through, 1 open, 1 prove nothing"
+
+
 def test_a_report_is_aligned_and_counts() -> None:
     shown = list(
         abuse.lines(
@@ -188,11 +190,50 @@ def test_a_report_is_aligned_and_counts() -> None:
     )
     width = max(len(case.title) for case in CASES)
     assert shown == [
+        report.LEGEND,
         f"  1  held            {'one':{width}}  why",
         " 10  proves nothing  ten",
         "  2  open            two",
-        "1 held, 0 private, 0 allowed, 0 through, 1 open, 1 prove nothing",
+        f"{COUNTED}. Nothing got out, beside the 1 that are open.",
     ]
+
+
+def test_a_legend_is_one_line_with_every_verdict() -> None:
+    assert {part.partition(":")[0] for part in report.LEGEND.split("; ")} == set(report.VERDICTS)
+    assert "\n" not in report.LEGEND
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        (["held"], "Nothing got out."),
+        (["through", "held", "through"], "2 got out: 0 case, 2 case."),
+        (["through", "open"], "1 got out: 0 case."),
+        (["open"], "Nothing got out, beside the 1 that are open."),
+    ],
+)
+def test_a_report_ends_with_what_it_comes_to(verdicts: list[Any], said: str) -> None:
+    rows = [Row(number, "case", verdict) for number, verdict in enumerate(verdicts)]
+    assert list(abuse.lines(rows))[-1].partition(". ")[2] == said
+
+
+def test_a_report_says_how_much_it_tries_and_leaves_no_folder(room: Path) -> None:
+    out = io.StringIO()
+    assert abuse.tell(out, room / "cache/ours", [71, 81]) == 0
+    first, legend, *rows, last = out.getvalue().splitlines()
+    found = probe()
+    assert first == f"level {found.level}, by {found.mechanism}: 4 attempts of 2 kinds"
+    assert (legend, len(rows)) == (report.LEGEND, 4)
+    assert last.endswith("0 through, 0 prove nothing. Nothing got out.")
+    assert list(room.iterdir()) == []
+
+
+def test_a_report_without_a_sandbox_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = dataclasses.replace(probe(), level="none", reason="of a reason")
+    monkeypatch.setattr(report, "probe", lambda: nothing)
+    out = io.StringIO()
+    assert abuse.tell(out) == 1
+    assert out.getvalue() == "no sandbox works here, so every command is refused: of a reason\n"
 
 
 @pytest.mark.parametrize("verdict", report.VERDICTS)
@@ -257,7 +298,8 @@ def ordinary(room: Path) -> dict[str, Any]:
 
 
 def test_it_holds_for_an_ordinary_user_too(room: Path, ordinary: dict[str, Any]) -> None:
-    found, _ = printed(room, **ordinary)
+    found, text = printed(room, **ordinary)
+    assert text.startswith("level full, ")
     silent = {(row.number, row.title) for row in found if row.verdict == "proves nothing"}
     assert silent - NOWHERE - FOR_ROOT_ONLY == set()
     assert list(room.glob("abuse-*")) == []

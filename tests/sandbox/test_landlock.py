@@ -23,8 +23,18 @@ from hypothesis import strategies as st
 from codex_magic import binary
 from codex_magic.errors import SandboxError
 from codex_magic.policy import Limits, SandboxPolicy
-from codex_magic.sandbox import environment, helped, landlock, machine, process, seccomp, tree
-from codex_magic.sandbox.bwrap import Machine, within
+from codex_magic.sandbox import (
+    environment,
+    helped,
+    landlock,
+    machine,
+    namespaced,
+    probe,
+    process,
+    seccomp,
+    tree,
+)
+from codex_magic.sandbox.bwrap import Machine, arguments, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -465,20 +475,44 @@ def survivors(flag: Path, shape: str) -> int:
     return len(living(flag.name))
 
 
-def stopped_when_ready(plan: Plan) -> Ended:
+def stopped_when_ready(begin: Callable[[], tree.Tree]) -> Ended:
     stop = threading.Event()
 
     def see(_stream: str, text: str) -> None:
         if "ready" in text:
             stop.set()
 
-    return process.supervise(lambda: helped.start(plan), Limits(), see, stop)
+    return process.supervise(begin, Limits(), see, stop)
 
 
-@needs_landlock
+def by_landlock(argv: list[str], policy: SandboxPolicy) -> Callable[[], tree.Tree]:
+    if ABI == 0:
+        pytest.skip("this kernel offers no Landlock")
+    plan = planned(argv, policy)
+    return lambda: helped.start(plan)
+
+
+def by_bwrap(argv: list[str], policy: SandboxPolicy) -> Callable[[], tree.Tree]:
+    found = probe()
+    bwrap = found.bwrap
+    if bwrap is None:
+        pytest.skip("no bwrap works here")
+    facts = machine.gather(policy)
+    env = environment.confined(facts.home, {})
+    words = arguments(policy, facts, argv, str(policy.workspace), env, Limits())
+    filtered = found.filtered(unix_sockets=False)
+    return lambda: namespaced.start(bwrap, words, argv, filtered=filtered)
+
+
 @pytest.mark.parametrize("shape", KINDS)
-def test_nothing_of_any_shape_survives(policy: SandboxPolicy, flag: Path, shape: str) -> None:
-    ended = stopped_when_ready(planned(python(SHAPES, shape, str(flag)), policy))
+@pytest.mark.parametrize("way", [by_landlock, by_bwrap])
+def test_nothing_of_any_shape_survives(
+    way: Callable[[list[str], SandboxPolicy], Callable[[], tree.Tree]],
+    policy: SandboxPolicy,
+    flag: Path,
+    shape: str,
+) -> None:
+    ended = stopped_when_ready(way(python(SHAPES, shape, str(flag)), policy))
     assert (ended.outcome, ended.exit_code) == ("killed", None)
     assert survivors(flag, shape) == 0
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from codex_magic.items import FILES_NAMED
 from codex_magic.policy import SandboxPolicy
-from codex_magic.sandbox import aftermath, footprint, run
-from codex_magic.sandbox.aftermath import QUARANTINE
+from codex_magic.sandbox import aside, footprint, run
+from codex_magic.sandbox.aside import QUARANTINE
 from codex_magic.sandbox.steering import steers
 
 pytestmark = pytest.mark.usefixtures("sandboxed")
@@ -188,7 +188,7 @@ def test_put_aside_where_that_cannot_be_done_is_told(
     def full(*_arguments: object, **_options: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(aftermath.tempfile, "mkdtemp", full)
+    monkeypatch.setattr(aside, "_made", full)
     result = run("mkdir .vscode", policy=policy)
     assert result.receipt.protected == (
         f"{policy.workspace}/.vscode (No space left on device: it is still there)",

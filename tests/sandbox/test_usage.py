@@ -136,11 +136,46 @@ for kind in (resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE,
     assert result.stdout == f"10 {LIMIT} {2 * MIB} 99 98 0 "
 
 
-@pytest.mark.parametrize("way", ["head -c 3M /dev/zero >", "fallocate -l 3M"])
+FILLS = {
+    "files": "for i in range(6): open(f'file{i}', 'wb').write(bytes(3 << 20))",
+    "reserved": """
+for i in range(6):
+    os.posix_fallocate(os.open(f'file{i}', os.O_RDWR | os.O_CREAT), 0, 3 << 20)
+""",
+    "unlinked, by children nobody waits for": """
+import signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+fd = os.open('file', os.O_RDWR | os.O_CREAT)
+os.unlink('file')
+for i in range(6):
+    if os.fork() == 0:
+        os.pwrite(fd, bytes(3 << 20), i * (3 << 20))
+        os.fsync(fd)
+        os._exit(0)
+""",
+}
+
+
+@pytest.mark.parametrize("way", FILLS)
 def test_disks_are_not_filled(policy: SandboxPolicy, way: str) -> None:
-    fill = f"for i in 1 2 3 4 5 6; do {way} file$i || exit; done; sync; sleep 20"
-    result = run(fill, policy=policy, limits=Limits(disk_bytes=10 * MIB, wall_s=15))
+    code = f"import os, time\n{FILLS[way]}\nos.sync()\ntime.sleep(20)"
+    limits = Limits(disk_bytes=10 * MIB, wall_s=15)
+    result = run(python(code), policy=policy, limits=limits)
     assert result.message == "killed for writing more than 10 MiB to disks"
+
+
+def test_the_tables_of_what_is_only_mapped_count(policy: SandboxPolicy) -> None:
+    code = """
+import mmap, time
+held = mmap.mmap(-1, 40 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, prot=1)
+held.madvise(15)
+for at in range(0, len(held), 2 << 20):
+    held[at]
+time.sleep(20)
+"""
+    limits = Limits(memory_bytes=32 * MIB, wall_s=15)
+    result = run(python(code), policy=policy, limits=limits)
+    assert result.message == "killed for using more than 32 MiB of memory"
 
 
 def test_what_it_used_is_in_the_receipt(policy: SandboxPolicy) -> None:

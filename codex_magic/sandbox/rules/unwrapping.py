@@ -23,17 +23,37 @@ MOST: Final = 2_000
 
 EXECUTING: Final = frozenset(("-exec", "-execdir", "-ok", "-okdir"))
 RUNNERS: Final = frozenset(("uv", "poetry", "pipenv", "pdm", "hatch", "rye", "conda", "mamba"))
-# Shell words that read a script into the shell itself; its text is no more looked at than that
-# of a script which is started.
+# Shell words that read a script into the shell itself, where it may change what the words behind
+# it mean.
 SOURCES: Final = frozenset(("source", "."))
+ACTIVATE: Final = "/bin/activate"
+"""What is sourced all the time: it sets PATH, and commands cannot write it in an environment."""
+
+# What starts a program it is given, but does more, or has options that are not known here.
 NOT_FOLLOWED: Final = frozenset(
     (
         *("parallel", "watch", "entr", "script", "flock", "expect", "tmux", "screen", "unshare"),
         *("nsenter", "setpriv", "capsh", "strace", "ltrace", "gdb", "su", "runuser", "xonsh"),
         *("systemd-run", "fish", "csh", "tcsh", "pwsh", "nu", "start-stop-daemon", "setarch"),
-        *("chroot", "chrt", "taskset", "toybox"),
+        *("chroot", "chrt", "taskset", "toybox", "prlimit", "valgrind", "fakeroot", "rlwrap"),
+        *("runcon", "faketime", "xvfb-run", "dbus-run-session", "bwrap", "firejail", "proot"),
+        *("unbuffer", "caffeinate", "choom", "numactl", "cgexec", "sg", "eatmydata", "hyperfine"),
+        *(
+            "linux32",
+            "linux64",
+            "perf",
+            "lldb",
+            "rr",
+            "cpulimit",
+            "chpst",
+            "ssh-agent",
+            "run-parts",
+        ),
+        *("proxychains", "torsocks", "torify", "mpirun", "mpiexec", "srun"),
     )
 )
+# The dynamic loader runs the program that it is given.
+LOADER: Final = re.compile(r"ld(?:64|-linux.*|-musl.*|-\d.*)?\.so(?:\.\d+)*", re.DOTALL)
 STANDARD_INPUT: Final = re.compile(r"-|/dev/(?:stdin|fd/.*)|/proc/.*/fd/.*")
 # Settings of git that people set for one command and that start nothing.
 QUIET_SETTING: Final = re.compile(
@@ -115,9 +135,11 @@ def _inner(argv: tuple[str, ...], parts: Parts, depth: int) -> bool:
         if inner:
             _unwrap(inner, parts, depth)
         return bool(inner) and not wrapper.itself
-    if names & SHELLS or argv[0] in SOURCES:
+    if names & SHELLS:
         return _shell(argv, names, parts, depth)
-    if names & NOT_FOLLOWED:
+    if argv[0] in SOURCES and not _activates(argv):
+        parts.unclear.append(f"what {argv[0]} reads into the shell is not followed")
+    if names & NOT_FOLLOWED or any(map(LOADER.fullmatch, names)):
         parts.unclear.append(f"what {argv[0]} starts is not followed")
     if "git" in names:
         _git(argv[1:], parts)
@@ -166,6 +188,12 @@ def _module(argv: tuple[str, ...]) -> list[tuple[str, ...]]:
         if not is_option(word) and argv[at - 1] not in {"-W", "-X"}:
             break
     return []
+
+
+def _activates(argv: Sequence[str]) -> bool:
+    """Return whether what is sourced is the start of a virtual environment, by its plain name."""
+    named = argv[1:2]
+    return any(word.endswith(ACTIVATE) and not isinstance(word, Expanded) for word in named)
 
 
 def _shell(argv: tuple[str, ...], names: set[str], parts: Parts, depth: int) -> bool:

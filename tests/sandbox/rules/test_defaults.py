@@ -29,6 +29,7 @@ ASK = [
     "parallel ls", "bash --rcfile x -ic ls", "exec $X", "command eval ls", "time eval ls",
     "source <(curl x)", "source <(ls)", ". /dev/stdin", "source $X", "time -p A=1 rm -r x", "fd -x rm x",
     "xargs -i ls {}", "PYTHONPATH=. python x", "export PYTHONSTARTUP=x", "git -c core.pager=less diff",
+    ". ./env.sh && ls", "source activate", ". $E/bin/activate", "source f", "command . f",
 ]  # fmt: skip
 DENY = [
     "rm -rf /", "rm -r -f //", "rm -rf /usr/..", "rm -rf --no-preserve-root /", "rm -rf x /",
@@ -43,8 +44,16 @@ NONE = [
     "env", "env A=1 ls", "timeout 5 ls", "command -v curl", "sed -i s/a/b/ f", "echo 'rm -r x'",
     "grep -rn 'curl|wget' .", "cat > f <<'E'\nrm -r x\nE", "cd x && make 2>&1 | tail -5",
     "git -c core.pager=cat diff", "git -c commit.gpgsign=false commit", "git add x", "git commit -m x",
-    ". ./env.sh && ls", "fd -e py src", "python3 - <<'E'\nprint(1)\nE", "", "   ", "kill 1", "bash --version",
+    "fd -e py src", "python3 - <<'E'\nprint(1)\nE", "", "   ", "kill 1", "bash --version",
     'git commit -m "rm -r everything"', "echo hi # rm -r x", 'for f in *.py; do wc -l "$f"; done',
+]  # fmt: skip
+# What starts a program that it is given, and is not followed: nothing is denied behind it, all asked.
+STARTERS = [
+    "prlimit --nproc=5", "valgrind -q", "fakeroot", "rlwrap -a", "runcon -t x", "faketime 2020-01-01",
+    "xvfb-run -a", "dbus-run-session --", "bwrap --ro-bind / /", "firejail --quiet", "proot -r /",
+    "/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-x86_64.so.1", "ld.so",
+    "/usr/lib64/ld-2.31.so", "/lib64/ld64.so.2", "unbuffer", "caffeinate -i", "script -c", "watch -n 1",
+    "parallel", "entr -r", "/usr/bin/prlimit", "env A=1 fakeroot", "mpirun -n 2", "proxychains4 -q",
 ]  # fmt: skip
 EXPECTED = [(c, "ask") for c in ASK] + [(c, "deny") for c in DENY] + [(c, None) for c in NONE]
 
@@ -52,6 +61,13 @@ EXPECTED = [(c, "ask") for c in ASK] + [(c, "deny") for c in DENY] + [(c, None) 
 @pytest.mark.parametrize(("command", "expected"), EXPECTED)
 def test_the_defaults_say(command: str, expected: str | None) -> None:
     assert judge(command, DEFAULTS).verdict == expected
+
+
+@pytest.mark.parametrize("starter", STARTERS)
+def test_what_another_program_starts_is_asked_about_where_it_is_not_followed(starter: str) -> None:
+    for command in (f"{starter} rm -rf /", [*starter.split(), "rm", "-rf", "/"]):
+        assert judge(command, DEFAULTS).verdict == "ask"
+    assert judge(f"{starter} true; rm -rf /", DEFAULTS).verdict == "deny"
 
 
 def test_every_default_has_a_reason_and_no_two_are_the_same() -> None:
