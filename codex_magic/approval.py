@@ -29,6 +29,7 @@ class ApprovalRequest:
     reason: str
     asks: tuple[str, ...]
     sandbox: str
+    network: bool = False
     patch: bool = False
 
 
@@ -111,13 +112,14 @@ def describe(request: ApprovalRequest) -> str:
     A command is shown to its end, however long; lines that go on are indented further than ours.
     """
     length = len(request.command)
+    network = "network on" if request.network else "no network"
     what = "patch" if request.patch else "command"
     said = f" (a long {what}: {length:,} characters)" if length > _LONG else ""
     parts = request.command.split("\n") if request.patch else [request.command]
     lines = [
         f"Codex wants to {'change files' if request.patch else 'run'}{said}:",
         *(row for part in parts for row in _wrapped(_quoted(part))),
-        f"in {_quoted(request.cwd)}, sandbox {request.sandbox}",
+        f"in {_quoted(request.cwd)}, sandbox {request.sandbox}, {network}",
     ]
     lines.extend(f"It asks to {_quoted(ask)}." for ask in request.asks)
     if request.reason:

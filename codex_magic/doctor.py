@@ -62,7 +62,7 @@ def _sandbox() -> Check:
             "Commands are refused; allow user namespaces, or run with -s external in a container"
         )
         return Check("sandbox", good=False, found=probe.reason, advice=advice)
-    found = f"{probe.level}, by {probe.mechanism}; not limited yet: {', '.join(probe.missing)}"
+    found = f"{probe.level}, by {probe.mechanism}; for what it does not do type: %codex sandbox"
     return Check("sandbox", good=True, found=found)
 
 

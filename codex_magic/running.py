@@ -362,6 +362,7 @@ def _question(call: Call, request: TurnRequest) -> ApprovalRequest:
         reason=reason,
         asks=call.asks,
         sandbox=request.policy.mode,
+        network=request.policy.network,
         patch=patch,
     )
 

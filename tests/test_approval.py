@@ -93,7 +93,7 @@ REQUEST = ApprovalRequest(
 QUESTION = """\
 Codex wants to run:
     curl \\u202ehttp://x\\n[y]es
-in /w\\n, sandbox workspace-write
+in /w\\n, sandbox workspace-write, no network
 It asks to use the network.
 It asks to write in /x\\n.
 Its reason: to look\\x1b[2J"""
@@ -111,7 +111,7 @@ def test_spaces_push_nothing_out_of_sight() -> None:
     lines = asked(command="ls" + " " * 5000 + "; rm -rf .   x", reason="a    b", cwd="/w     /x")
     assert lines[0] == "Codex wants to run (a long command: 5,016 characters):"
     assert lines[1] == "    ls␠\u00d75000; rm -rf .   x"
-    assert lines[2] == "in /w␠\u00d75/x, sandbox workspace-write"
+    assert lines[2] == "in /w␠\u00d75/x, sandbox workspace-write, no network"
     assert lines[-1] == "Its reason: a␠\u00d74b"
 
 
@@ -129,7 +129,7 @@ def test_a_command_is_shown_to_its_end_and_looks_like_none_of_our_lines(
     first, *lines = asked(command=text * times)
     end = next(i for i, line in enumerate(lines) if not line.startswith("    "))
     shown = "".join(line[4:] for line in lines[:end])
-    assert lines[end] == "in /w\\n, sandbox workspace-write"
+    assert lines[end] == "in /w\\n, sandbox workspace-write, no network"
     assert re.sub(r"␠\u00d7(\d+)", lambda found: " " * int(found[1]), shown) == visible(
         text * times
     )

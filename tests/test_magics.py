@@ -752,11 +752,20 @@ def test_a_command_whose_kernel_died_is_told_at_the_next_load_until_one_runs(
         from codex_magic import folder
         from codex_magic.sandbox.audit import Log, Started
         log = Log(folder.data() / folder.AUDIT)
-        log.start(Started(command=("sleep", "99"), cwd="/"))
+        folder = os.environ["HERE"]
+        log.start(Started(command=("sleep", "99"), cwd="/", policy={"workspace": folder}))
+        for name in ("json.py", ".envrc", "mine.py"):
+            open(f"{folder}/{name}", "w").close()
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    subprocess.run([sys.executable, "-c", code], check=False)
-    told = "codex_magic: a kernel ended while this ran: sleep 99 (see %codex audit)\n"
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/random.py").touch()
+    environ = os.environ | {"HERE": str(tmp_path / "here")}
+    subprocess.run([sys.executable, "-c", code], check=False, env=environ)
+    told = (
+        "codex_magic: a kernel ended while this ran: sleep 99 (see %codex audit). Look at these "
+        f"before you go on, they may be its: {tmp_path}/here/.envrc, {tmp_path}/here/json.py\n"
+    )
     for _ in range(2):
         magics.load(shell)
         assert capsys.readouterr().out == told

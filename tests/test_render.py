@@ -113,11 +113,11 @@ $ grep x $HOME | sort  -> exit 1 · 12 ms · sandbox full
 
 $ curl x.org  -> declined: the person said no
 
-$ sleep 99  -> timeout: it took more than 2 s · 12 ms
+$ sleep 99  -> it took more than 2 s · 12 ms · sandbox full
 
 $ true  -> refused: this machine has no sandbox
 
-$ cat  -> interrupted · 12 ms
+$ cat  -> interrupted · 12 ms · sandbox full
 
 $ id  -> exit 0 · 1 min 1 s · no sandbox
 
@@ -156,13 +156,13 @@ $ curl x.org
 
 $ sleep 99
 zzz
--> timeout: it took more than 2 s · 12 ms
+-> it took more than 2 s · 12 ms · sandbox full
 
 $ true
 -> refused: this machine has no sandbox
 
 $ cat
--> interrupted · 12 ms
+-> interrupted · 12 ms · sandbox full
 
 $ id
 -> exit 0 · 1 min 1 s · no sandbox
@@ -208,7 +208,7 @@ In this order.
 
 </E>
 
-<D>✗ <code>sleep 99</code> · timeout: it took more than 2 s · 12 ms</S><I>
+<D>✗ <code>sleep 99</code> · it took more than 2 s · 12 ms · sandbox full</S><I>
 
 ```text
 zzz
@@ -218,7 +218,7 @@ zzz
 
 <small>✗ <code>true</code> · refused: this machine has no sandbox</small>
 
-<small>✗ <code>cat</code> · interrupted · 12 ms</small>
+<small>✗ <code>cat</code> · interrupted · 12 ms · sandbox full</small>
 
 <small>✓ <code>id</code> · exit 0 · 1 min 1 s · no sandbox</small>
 
@@ -348,9 +348,9 @@ ENDS = {
     "interrupted": (
         STOPPED,
         False,
-        "$ ls  -> interrupted · 12 ms\n\nThe turn was interrupted\n[m · thread main]",
+        "$ ls  -> interrupted\n\nThe turn was interrupted\n[m · thread main]",
         (
-            "<small>✗ <code>ls</code> · interrupted · 12 ms</small>\n\n**The turn was interrupted**\n\n"
+            "<small>✗ <code>ls</code> · interrupted</small>\n\n**The turn was interrupted**\n\n"
             "<small>m · thread main</small>"
         ),
     ),
@@ -369,8 +369,6 @@ def test_how_a_turn_ended(name: str) -> None:
     if name == "interrupted":
         killed = it.CommandExecution(id="c", command=("ls",), status="interrupted", receipt=RECEIPT)
         assert turn.items == (killed,)
-        as_plain = as_plain.replace(" · 12 ms", "")
-        as_markdown = as_markdown.replace(" · 12 ms", "")
     assert plain.text(turn, quiet=quiet) == as_plain
     assert markdown.text(turn, quiet=quiet) == as_markdown
 
@@ -825,3 +823,47 @@ def test_a_secret_spelt_like_a_word_of_ours_leaves_the_turn_readable() -> None:
     read = from_json(stored)
     assert [item.status for item in read.items] == [item.status for item in RICH.items]
     assert read.tape == MASK
+
+
+def test_the_files_of_a_command_are_named_from_its_folder() -> None:
+    receipt = it.Receipt(
+        level="full",
+        mode="workspace-write",
+        created=("/w/a b.txt", "/w/other.ipynb", *(f"/w/n{i}" for i in range(6))),
+        changed=("/elsewhere/x\n",),
+        deleted=("/w/old",),
+        files_more=1200,
+    )
+    assert words.files(receipt, "/w") == (
+        "made a b.txt, other.ipynb, n0, n1, n2, n3 and 2 more; changed /elsewhere/x; "
+        "deleted old; 1,200 files more"
+    )
+    assert words.files(it.Receipt(level="full", mode="read-only"), "/w") == ""
+    many = it.Receipt(level="full", mode="workspace-write", files_more=-1)
+    assert words.files(many, "/w") == "there are too many files to tell which ones it changed"
+
+
+def test_what_limits_and_findings_say_is_seen() -> None:
+    receipt = it.Receipt(
+        level="partial",
+        mode="workspace-write",
+        quarantined=("/w/.git -> /w/q/.git",),
+        restored=("/w/link",),
+        protected=("/w/nb.ipynb",),
+        imported=("/w/m.py",),
+        network_refused=3,
+        notes=("a note",),
+    )
+    shown = words.findings(receipt)
+    assert [line.split(":")[0] for line in shown] == [
+        "put aside, because other programs would obey it",
+        "put back as it was",
+        "protected, and yet not as it was before",
+        "the kernel has imported /w/m.py and still runs what that said before",
+        "attempts to reach a network, which it did not have",
+        "a note",
+    ]
+    ended = it.CommandExecution(
+        id="c", command=("x",), outcome="exit", exit_code=153, message="too large", receipt=receipt
+    )
+    assert words.ending(ended) == "exit 153 · too large · 0 ms · sandbox partial"

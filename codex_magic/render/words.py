@@ -68,7 +68,7 @@ def settled(item: FileChange, *, asked: bool = False) -> str:
     """Return how an edit ended and what confined it, in a few words."""
     match item.status:
         case "completed":
-            ended = "applied"
+            ended = "applied" if item.receipt else ""
         case "in_progress":
             ended = WAITING if asked else "running"
         case _:
@@ -168,7 +168,7 @@ def files(receipt: Receipt, folder: str) -> str:
     kinds = (("made", receipt.created), ("changed", receipt.changed), ("deleted", receipt.deleted))
     parts = []
     for what, paths in kinds:
-        names = [clean(path.removeprefix(f"{folder}/")) for path in paths]
+        names = [_flat(path.removeprefix(f"{folder}/")) for path in paths]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         if names:
             parts.append(f"{what} {', '.join(names[:NAMED])}{more}")

@@ -35,7 +35,7 @@ class Group:
 
     def add(self, pid: int) -> None:
         """Put a process in; what it starts from now on is in, too."""
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):  # it ended, or the group may not be entered after all
             (self._folder / "cgroup.procs").write_text(str(pid))
 
     def peak_bytes(self) -> int:
@@ -43,6 +43,12 @@ class Group:
         with contextlib.suppress(OSError, ValueError):
             return int((self._folder / "memory.peak").read_text())
         return 0
+
+    def ran_out(self) -> bool:
+        """Return whether the system has killed something in it for want of memory."""
+        with contextlib.suppress(OSError):
+            return "oom_kill 0" not in (self._folder / "memory.events").read_text()
+        return False
 
     def close(self) -> None:
         """Kill what is left in it, and take the group away."""
@@ -56,9 +62,14 @@ def make(limits: Limits, parent: Path | None) -> Group | None:
     """Return a new group below `parent`, or None where none can be made."""
     if parent is None:
         return None
+    folder = None
     try:
-        return Group(Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent)), limits)
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        return Group(folder, limits)
     except OSError:
+        if folder is not None:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         return None
 
 

@@ -56,7 +56,7 @@ DEVICES: Final = {
 ENFORCED: Final = (
     "only the system's programs, Python, the workspace and folders named in the policy are read",
     "writes reach only the workspace, writable folders and a private temporary folder",
-    "configuration that steers other programs is read-only where it exists",
+    "configuration that steers other programs is read-only, and put aside where it is new",
     "no capabilities, no way to gain privileges",
     "memory, environments and open files of other processes are closed",
     "its processes all die at the end",
@@ -65,7 +65,10 @@ MISSING: Final = (
     "other processes' names and command lines can be seen",
     "which files exist anywhere can be found out",
     "the private temporary folder has no size of its own, and there is no shared memory",
-    "beside protected files nothing new can be made",
+    (
+        "new files beside a protected one: in a folder with a .git, only its other folders can"
+        " be written"
+    ),
 )
 
 

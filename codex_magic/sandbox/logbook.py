@@ -14,6 +14,7 @@ import msgspec
 
 from codex_magic.errors import SandboxError
 from codex_magic.mask import known_secrets
+from codex_magic.policy import Decision
 from codex_magic.sandbox import audit
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ def refused(asked: Asked, reason: str) -> None:
     """Write that a command was not run; where that fails, nothing has happened."""
     if asked.occasion.log is not None:
         with contextlib.suppress(SandboxError, TypeError):  # the latter: no text was given
-            asked.occasion.log.refused(_entry(asked), reason)
+            entry = _entry(asked)
+            if asked.occasion.permission.decision is Decision.ACCEPT:
+                # Whoever allowed it, the policy or the machine did not.
+                entry = msgspec.structs.replace(entry, decision="", decided_by="")
+            asked.occasion.log.refused(entry, reason)
 
 
 def _entry(asked: Asked) -> audit.Started:

@@ -49,6 +49,7 @@ FILTERING: Final = "2"  # proc_pid_status(5)
 _ONE_AT_A_TIME: Final = threading.Lock()
 _FOUND: Final[list[Probe]] = []
 LIMITS: Final = Limits(wall_s=10, output_bytes=64 * 1024, tmp_bytes=1024 * 1024)
+LIMITED: Final = "time, processor time, memory, processes, files, disks and output have limits"
 ENFORCED: Final = (
     "home, credentials, run-time folders and other programs' temporary files are hidden",
     "writes reach only the workspace, writable folders and private temporary folders",
@@ -56,12 +57,13 @@ ENFORCED: Final = (
     "no network unless it is granted",
     "no capabilities, no new namespaces",
     "its processes see only each other and all die at the end",
-    "time, processor time, memory, processes, files, disks and output have limits",
+    LIMITED,
 )
 FILTERED: Final = "a filter of system calls: no Unix sockets, kernel keys, tracing, set-id files"
 MISSING: Final = (
     "protection of steering configuration that is deeper than the top of a writable folder",
     "memory and disks are looked at every few milliseconds, not at every instant",
+    "what waits in sockets, and files and watches that the whole machine shares, is not counted",
 )
 ELSEWHERE: Final = {
     "darwin": "its profile for macOS has not been run yet",
@@ -207,8 +209,8 @@ def examine(
             mechanism=f"Landlock, version {version}",
             landlock=version,
             filters=filters,
-            enforced=landlock.enforced(version, filtered=filters),
-            missing=landlock.missing(version, filtered=filters),
+            enforced=(*landlock.enforced(version, filtered=filters), LIMITED),
+            missing=(*landlock.missing(version, filtered=filters), *MISSING),
             reason="; ".join(reasons),
         )
         if not (reason := shortfall(found)):

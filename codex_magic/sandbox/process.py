@@ -163,6 +163,9 @@ class _Watch:
                     break
                 self._read(selector)
         self._tree.reap()
+        if outcome == "exit" and self._group is not None and self._group.ran_out():
+            most = size(self._limits.memory_bytes)
+            outcome, message = "killed", f"killed for using more than {most} of memory"
         for name, stream in self._streams.items():
             self._show(name, stream.finish())
         return Ended(

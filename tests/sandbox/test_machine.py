@@ -79,6 +79,7 @@ def test_the_confined_environment_is_a_short_list() -> None:
     made = environment.confined("/h", {"EXTRA": "1"}, given)
     assert set(made) == {
         "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "HOME", "USER", "PATH", "TERM", "EXTRA",
+            "PYTHONDONTWRITEBYTECODE",
     }  # fmt: skip
     own, _, tools = made["PATH"].partition(":/usr/local/bin:/usr/bin:/bin")
     assert "/evil" not in made["PATH"]

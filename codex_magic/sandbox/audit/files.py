@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LONGEST_BYTES: Final = 4 * 1024 * 1024
 BLOCK_BYTES: Final = 16 * 1024
-LOCK_S: Final = 10.0
+LOCK_S: Final = 3.0
 SYNC: Final = getattr(os, "fdatasync", os.fsync)
 
 _FLAGS: Final = os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
