@@ -8,6 +8,15 @@ here.
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    from codex_magic.errors import SetupError
+
+    raise SetupError(
+        "commands cannot be confined on Windows", hint="Use the Windows Subsystem for Linux, WSL2"
+    )
+
 from codex_magic.sandbox.asked import Occasion
 from codex_magic.sandbox.probe import Probe, probe
 from codex_magic.sandbox.runner import CommandResult, declined, refusal, run

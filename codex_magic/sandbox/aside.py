@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 QUARANTINE: Final = ".codex-quarantine-"
 OWNERS: Final = 0o700
-_FOLDER: Final = (
-    os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC if os.name == "posix" else 0
-)
+_FOLDER: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -159,3 +161,26 @@ mount 1 2 0:1 / /proc/sys ro,relatime - proc proc rw"""
     crowded = good.replace("pid 2", "pid 999").replace("lo:", "eth0:").replace(" ro,", " rw,")
     assert len(list(broken(crowded, wrote=False, works=True))) == 3
     assert list(broken(crowded, wrote=False, works=True, alone=False)) == []
+
+
+ELSEWHERE = {
+    "win32": ("sys.platform = 'win32'", "SetupError: commands cannot be confined on Windows"),
+    "darwin": (
+        "[delattr(os, name) for name in ('O_PATH', 'pidfd_open', 'memfd_create')]",
+        "its profile for macOS has not been run yet",
+    ),
+}
+
+
+@pytest.mark.parametrize("system", ELSEWHERE)
+def test_other_systems_get_a_sentence_and_no_import_error(system: str) -> None:
+    without, said = ELSEWHERE[system]
+    code = f"""
+import os, sys
+{without}
+import codex_magic.sandbox
+from codex_magic.sandbox.probe import examine
+print(examine([], system={system!r}).reason)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert said in done.stdout + done.stderr
