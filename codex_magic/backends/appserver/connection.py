@@ -274,14 +274,16 @@ class Connection:
 
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _OWN_SANDBOX: Final = "could not find bubblewrap on PATH"
-_FRAME: Final = re.compile(r"\s*(\d+: |at /|stack backtrace|note: run with)", re.IGNORECASE)
+_FRAME: Final = re.compile(
+    r"\s*(\d+: |at /|stack backtrace|note: run with|warning: proceeding)", re.IGNORECASE
+)
 
 
 def telling(complaints: Iterable[str]) -> str:
     """Return the line of a process's last words that says most: an error, else the last one.
 
-    The frames of a backtrace say nothing to a person. Nor does it that Codex misses a sandbox on
-    PATH, which it says at each start: it runs nothing itself.
+    The frames of a backtrace say nothing to a person. Nor do warnings with which Codex goes on, nor
+    that it misses a sandbox on PATH, which it says at each start: it runs nothing itself.
     """
     said = [_COLOURS.sub("", line).strip() for line in complaints]
     said = [line for line in said if line and not _FRAME.match(line) and _OWN_SANDBOX not in line]
