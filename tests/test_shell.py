@@ -84,7 +84,7 @@ def judged(tmp_path: Path, verdict: Any, **arguments: Any) -> Any:
     [
         (None, (), "", False),
         ("allow", (), "", True),
-        ("ask", ("run what a rule asks about, because it a reason",), "", False),
+        ("ask", ("run what a rule asks about: a reason",), "", False),
         ("deny", (), "a rule forbids it: a reason", False),
     ],
 )

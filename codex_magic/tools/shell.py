@@ -166,7 +166,7 @@ class ShellCall:
             # Nobody should be asked for what is refused afterwards.
             raise ArgumentsError(reason)
         if judgement.verdict == "ask":
-            asks = (*asks, f"run what a rule asks about, because it {judgement.reason}")
+            asks = (*asks, f"run what a rule asks about: {judgement.reason}")
         self.asks = asks
         self.forbidden = f"a rule forbids it: {judgement.reason}" * (judgement.verdict == "deny")
         known = judgement.verdict == "allow" or _only_looks(self._command)
