@@ -42,7 +42,7 @@ def lines() -> Iterator[str]:
         command = start.command if isinstance(start.command, str) else " ".join(start.command)
         shown = words.one_line(words.clean(command), 60)
         said = f"codex_magic: a kernel ended while this ran: {shown} (see %codex audit)"
-        left = [words.clean(found) for found in _left(start)]
+        left = [words.one_line(words.clean(found), 200) for found in _left(start)]
         if left:
             said += f". Look at these before you go on, they may be its: {', '.join(left)}"
         yield said

@@ -103,7 +103,9 @@ def settle(before: Memory, allowed: Iterable[str] = (), caches: Iterable[str] = 
     for path in _shadowing(before):
         done.put(path, _place(path, before.imports))
     for path in caches:
-        done.put(path, _place(path, before.folders))
+        # Some went with a folder that was put aside; an environment that may stay keeps its own.
+        if os.path.lexists(path) and not within_any(path, may_stay):
+            done.put(path, _place(path, before.folders))
     changed = (path for path, digest in before.protected.items() if _digest(path) != digest)
     kinds = (done.quarantined, done.restored, [*done.failed, *changed])
     return Findings(*(tuple(sorted(kind)) for kind in kinds))

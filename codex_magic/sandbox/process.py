@@ -108,7 +108,8 @@ def supervise(  # noqa: PLR0913, PLR0917 - begin, watch, tell: each its own
         stack.callback(_undisturbed, watch.close)
         if not tree.own_namespace:
             set_limits(tree.process.pid, limits, own_namespace=False)
-        meanwhile()
+        with interrupts_held():
+            meanwhile()
         return watch.run()
 
 
@@ -156,7 +157,7 @@ class _Watch:
                     if not gone and reason:
                         outcome, message = reason
                     # Also at a normal end: a child in the background may still be there.
-                    self._tree.kill()
+                    _undisturbed(self._tree.kill)
                     give_up = time.monotonic() + GRACE_S
                 late = give_up is not None and time.monotonic() > give_up
                 if gone and (late or not selector.get_map()):
@@ -196,7 +197,8 @@ class _Watch:
         if time.monotonic() - self._began > self._limits.wall_s:
             return "timeout", f"killed after {self._limits.wall_s:g} s, the time it was given"
         if time.monotonic() >= self._look_at and (first := self._tree.first()) > 0:
-            much, after_s = self._usage.look(first)
+            with interrupts_held():  # it takes a millisecond, and has files open
+                much, after_s = self._usage.look(first)
             self._look_at = time.monotonic() + after_s
             return ("killed", f"killed for {much}") if much else None
         return None
@@ -212,14 +214,16 @@ class _Watch:
             if not data:
                 selector.unregister(key.fd)
             elif key.data == "status":
-                self._tree.note(data)
+                with interrupts_held():
+                    self._tree.note(data)
             else:
                 stdout = key.data == "stdout"
                 own = self._tree.written(data) if stdout else self._tree.erred(data)
                 self._show(key.data, self._streams[key.data].feed(own))
         # Who it is and that it waits are told on two ways, in any order.
-        if (command := self._tree.waiting()) is not None:
-            self._enter(command)
+        with interrupts_held():
+            if (command := self._tree.waiting()) is not None:
+                self._enter(command)
 
     def _enter(self, command: int) -> None:
         """Set the limits on what waits to become the command, and let it in."""
@@ -256,8 +260,8 @@ def interrupts_held() -> Iterator[None]:
     """Keep a Ctrl-C for later: what is done meanwhile must not be left half done.
 
     That is the time between a process's birth and its being known, and that in which what it left
-    behind is put aside. Only Python's own handler waits: a signal blocked for the OS thread would stay blocked in
-    the command.
+    behind is put aside. Only Python's own handler waits: a signal blocked for the OS thread would
+    stay blocked in the command.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):

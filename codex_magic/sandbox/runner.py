@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 OUT_OF_TIME: Final = 128 + signal.SIGXCPU
 LIMIT_SIGNALS: Final = {
     OUT_OF_TIME: "ended for using more processor time than it may",
-    128 + signal.SIGXFSZ: "ended for writing a larger file than it may",
+    # Of this one there is no account to hold it against.
+    128 + signal.SIGXFSZ: "perhaps ended for writing a larger file than it may",
 }
 LAUNCHERS: Final = ("bwrap: ", "landlock: ")
 LAUNCHING: Final = re.compile(rf"{namespaced.GATE_NAME}: (?:line )?\d+: (?:exec: )?(.*)")
@@ -170,12 +171,13 @@ def _supervised(
         ended = process.supervise(
             launched.begin, asked.limits, on_output, stop, disk, meanwhile=traces.before
         )
+        found = traces.after()
     except process.NotStartedError as error:
         return _not_run("error", str(error), asked, error.exit_code)
     except BaseException:
         traces.after()  # also where nobody reads of it, nothing may be left behind
         raise
-    return _result(ended, asked, launched, traces.after())
+    return _result(ended, asked, launched, found)
 
 
 def _result(

@@ -84,13 +84,18 @@ class Shadows:
             return not part
         if len(self._known) > LOOKED_UP:
             return False
-        loaded = sys.modules.get(name)
-        if not part and (file := getattr(loaded, "__file__", None)):
+        if not part and (file := _file(sys.modules.get(name))):
             return not within(os.path.realpath(file), place)
         spec = _usual(name, place) or _elsewhere(name)
         if spec is None or within(os.path.realpath(spec.origin or "/"), place):
             return False
         return not part or spec.loader is None or spec.origin is None
+
+
+def _file(module: object) -> str:
+    """Return where a module comes from, without running the code of one that loads lazily."""
+    file = getattr(module, "__dict__", {}).get("__file__")
+    return file if isinstance(file, str) else ""
 
 
 def _usual(name: str, place: str) -> importlib.machinery.ModuleSpec | None:
@@ -116,8 +121,8 @@ def imported(paths: Sequence[str]) -> tuple[str, ...]:
     names = {os.path.basename(path) for path in paths}
     if not names:
         return ()
-    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    files = filter(None, map(_file, list(sys.modules.values())))
     # Links are followed only where a name fits: of all modules it would take longer than a command.
-    likely = (f for f in files if isinstance(f, str) and os.path.basename(f) in names)
+    likely = (file for file in files if os.path.basename(file) in names)
     known = {os.path.realpath(file) for file in likely}
     return tuple(path for path in paths if path in known)

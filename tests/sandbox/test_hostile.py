@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from codex_magic.policy import Limits, SandboxPolicy
-from codex_magic.sandbox import CommandResult, run
+from codex_magic.sandbox import CommandResult, footprint, run
 from codex_magic.sandbox.shadowing import Shadows, modules
 
 pytestmark = pytest.mark.usefixtures("sandboxed")
@@ -267,3 +267,42 @@ def test_impatient_interrupts_leave_nothing_behind(policy: SandboxPolicy, number
     assert open_files() <= before
     assert not (policy.workspace / ".vscode").exists()
     assert not (policy.workspace / "json.py").exists()
+
+
+def test_compiled_modules_go_with_their_folder_or_stay_in_one_that_may(
+    policy: SandboxPolicy,
+) -> None:
+    make = "mkdir -p .venv/lib/__pycache__; echo > .venv/lib/__pycache__/m.cpython-311.pyc"
+    receipt = run(make, policy=policy).receipt
+    assert (len(receipt.quarantined), receipt.protected) == (1, ())
+    allowed = dataclasses.replace(policy, unprotected=(policy.workspace / ".venv",))
+    assert run(make, policy=allowed).receipt.quarantined == ()
+    assert (policy.workspace / ".venv/lib/__pycache__/m.cpython-311.pyc").exists()
+
+
+def test_an_interrupt_right_at_the_end_loses_no_quarantine(
+    policy: SandboxPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = footprint.compare
+
+    def interrupted(*listings: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return looked(*listings)
+
+    monkeypatch.setattr(footprint, "compare", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run("mkdir .vscode; echo > json.py", policy=policy)
+    assert not (policy.workspace / ".vscode").exists()
+    assert not (policy.workspace / "json.py").exists()
+
+
+def test_modules_that_load_lazily_are_not_loaded_by_looking(
+    policy: SandboxPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lazy:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    monkeypatch.setitem(sys.modules, "lazy", Lazy())
+    (policy.workspace / "mine.py").write_text("")
+    assert run("echo 1 > mine.py; echo > lazy.py", policy=policy).exit_code == 0
