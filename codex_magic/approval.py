@@ -1,17 +1,19 @@
 """Who decides whether a command may run, and when anybody is asked.
 
-`verdict` is the table of the approval policies; an `Approver` is who answers where it says "ask".
-Text from a model reaches a person here, so it is shown with everything invisible made visible.
+`verdict` is the table of the approval policies; an `Approver` is who answers where it says "ask",
+and who answers an agent's questions. Text from a model reaches a person here, so it is shown with
+everything invisible made visible.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from codex_magic.policy import ApprovalPolicy, Decision
+from codex_magic.policy import ApprovalPolicy, Decision, Grant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +23,16 @@ if TYPE_CHECKING:
 class ApprovalRequest:
     """What a person is asked: the exact command, where, why, and what it would exceed.
 
-    `patch` says that what stands for the command is a patch, to be read line by line.
+    Parameters
+    ----------
+    network
+        Whether the turn's own policy has it.
+    patch
+        What stands for the command is a patch, to be read line by line.
+    item_id
+        The item that waits for the answer.
+    grant
+        What may be allowed for as long as the kernel lives; None where it can be allowed once only.
     """
 
     command: str
@@ -31,11 +42,25 @@ class ApprovalRequest:
     sandbox: str
     network: bool = False
     patch: bool = False
+    item_id: str = ""
+    grant: Grant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionRequest:
+    """What the agent asks a person; an answer need not be one of its `options`."""
+
+    question: str
+    options: tuple[str, ...] = ()
+    item_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A decision, who made it, and the reason that the model is told."""
+    """A decision, who made it, and the reason that the model is told.
+
+    To a question the reason is the answer itself.
+    """
 
     decision: Decision
     by: str
@@ -43,10 +68,13 @@ class Answer:
 
 
 class Approver(Protocol):
-    """Who answers approval requests."""
+    """Who answers approval requests and questions."""
 
-    def ask(self, request: ApprovalRequest) -> Answer:
-        """Return the answer; may wait for a person, on the main thread."""
+    def ask(self, request: ApprovalRequest | QuestionRequest) -> Answer | None:
+        """Return the answer; may wait for a person, on the main thread.
+
+        None says that the answer will be reported as an event.
+        """
         ...
 
 
@@ -71,27 +99,48 @@ class StdinApprover:
     def __init__(self, read: Callable[[str], str] = input) -> None:
         self._read = read
 
-    def ask(self, request: ApprovalRequest) -> Answer:
-        """Ask until the answer is one of the three; an empty one asks again, and never allows."""
-        question = f"{describe(request)}\n[y]es, once / [n]o, and why / [s]top the turn: "
+    def ask(self, request: ApprovalRequest | QuestionRequest) -> Answer:
+        """Ask until there is an answer; an empty one asks again, and never allows."""
+        if isinstance(request, QuestionRequest):
+            return self._inquire(request)
+        always = "" if request.grant is None else " / [a]lways in this notebook"
+        choices = f"[y]es, once{always} / [n]o, and why / [s]top the turn: "
+        promise = "" if request.grant is None else f"\nAlways means: {granted(request.grant)}."
+        question = f"{describe(request)}{promise}\n{choices}"
         while True:
             word, _, rest = self._read(question).strip().partition(" ")
             match word.lower():
                 case "y" | "yes":
                     return Answer(Decision.ACCEPT, "person")
+                case "a" | "always" if request.grant is not None:
+                    return Answer(Decision.ACCEPT_FOR_SESSION, "person")
                 case "n" | "no":
                     reason = rest.strip()
-                    return Answer(Decision.DECLINE, "person", reason or "the person said no")
+                    return Answer(Decision.DECLINE, "person", reason or SAID_NO)
                 case "s" | "stop":
                     return Answer(Decision.CANCEL, "person", "the person stopped the turn")
-            question = "y, n or s: "
+            question = "y, n or s: " if request.grant is None else "y, a, n or s: "
+
+    def _inquire(self, request: QuestionRequest) -> Answer:
+        options = [f"  {i}  {_quoted(text)}" for i, text in enumerate(request.options, 1)]
+        question = "\n".join(["Codex asks:", *_lines(request.question), *options, "Your answer: "])
+        while not (said := self._read(question).strip()):
+            question = "Your answer: "
+        if said.isdecimal() and 0 < int(said) <= len(request.options):
+            said = request.options[int(said) - 1]
+        return Answer(Decision.ACCEPT, "person", said)
+
+
+SAID_NO: Final = "the person said no"
 
 
 class NobodyApprover:
     """Answers where there is nobody to ask: a notebook that runs headless."""
 
-    def ask(self, _request: ApprovalRequest) -> Answer:
+    def ask(self, request: ApprovalRequest | QuestionRequest) -> Answer:
         """Decline, and say how to allow it."""
+        if isinstance(request, QuestionRequest):
+            return Answer(Decision.DECLINE, "nobody", DECIDE_YOURSELF)
         return Answer(
             Decision.DECLINE,
             "nobody",
@@ -99,6 +148,8 @@ class NobodyApprover:
             "or allow more with -s or -a in the cell's first line",
         )
 
+
+DECIDE_YOURSELF: Final = "nobody can be asked here: decide yourself, and say what you assumed"
 
 _REASON_LENGTH: Final = 500
 _LONG: Final = 2000
@@ -111,20 +162,61 @@ def describe(request: ApprovalRequest) -> str:
 
     A command is shown to its end, however long; lines that go on are indented further than ours.
     """
+    rows = _lines(request.command) if request.patch else _wrapped(_quoted(request.command))
+    return "\n".join([f"{_wish(request)}:", *rows, *_facts(request)])
+
+
+def _wish(request: ApprovalRequest) -> str:
     length = len(request.command)
-    network = "network on" if request.network else "no network"
     what = "patch" if request.patch else "command"
     said = f" (a long {what}: {length:,} characters)" if length > _LONG else ""
-    parts = request.command.split("\n") if request.patch else [request.command]
-    lines = [
-        f"Codex wants to {'change files' if request.patch else 'run'}{said}:",
-        *(row for part in parts for row in _wrapped(_quoted(part))),
-        f"in {_quoted(request.cwd)}, sandbox {request.sandbox}, {network}",
-    ]
-    lines.extend(f"It asks to {_quoted(ask)}." for ask in request.asks)
+    return f"Codex wants to {'change files' if request.patch else 'run'}{said}"
+
+
+def _facts(request: ApprovalRequest) -> list[str]:
+    network = "network on" if request.network else "no network"
+    facts = [f"in {_quoted(request.cwd)}, sandbox {request.sandbox}, {network}"]
+    facts.extend(f"It asks to {_quoted(ask)}." for ask in request.asks)
     if request.reason:
-        lines.append(f"Its reason: {_quoted(_cut(request.reason))}")
-    return "\n".join(lines)
+        facts.append(f"Its reason: {_quoted(_cut(request.reason))}")
+    return facts
+
+
+def granted(grant: Grant) -> str:
+    """Return in words what a grant allows, all of it."""
+    command = grant.command if isinstance(grant.command, str) else shlex.join(grant.command)
+    policy = grant.policy
+    network = "with network" if policy.network else "without network"
+    folders = ", ".join(_quoted(str(path)) for path in (*policy.writable, *policy.unprotected))
+    also = f", writing also in {folders}" if folders else ""
+    return (
+        f"exactly {_quoted(command)}, in {_quoted(str(grant.cwd))}, sandbox {policy.mode}, "
+        f"{network}{also}, until this kernel ends"
+    )
+
+
+def card(request: ApprovalRequest | QuestionRequest) -> dict[str, Any]:
+    """Return the question as what a page shows of it: every text of theirs made visible."""
+    if isinstance(request, QuestionRequest):
+        options = [_quoted(option) for option in request.options]
+        return {
+            "kind": "question",
+            "title": "Codex asks",
+            "question": "\n".join(map(_quoted, request.question.split("\n"))),
+            "options": options,
+        }
+    parts = request.command.split("\n") if request.patch else [request.command]
+    return {
+        "kind": "approval",
+        "title": _wish(request),
+        "command": "\n".join(map(_quoted, parts)),
+        "facts": _facts(request),
+        "grant": "" if request.grant is None else granted(request.grant),
+    }
+
+
+def _lines(text: str) -> list[str]:
+    return [row for part in text.split("\n") for row in _wrapped(_quoted(part))]
 
 
 def _quoted(text: str) -> str:

@@ -110,11 +110,44 @@ class ApprovalRequested(EventBase, frozen=True):
 
 
 class ApprovalDecided(EventBase, frozen=True):
-    """The approver has answered; `by` says who that was: a person or a policy."""
+    """The approver has answered; `by` says who that was: a person or a policy.
+
+    Parameters
+    ----------
+    decision
+        One of `codex_magic.policy.Decision`.
+    reason
+        What the model is told of a refusal.
+    """
 
     item_id: str
     decision: str
     by: str = ""
+    reason: str = ""
+
+
+class QuestionAsked(EventBase, frozen=True):
+    """The agent waits for a person's answer to the question that the item holds."""
+
+    item_id: str
+
+
+class QuestionAnswered(EventBase, frozen=True):
+    """The question has its answer; an empty `by` says that nobody gave one, and `answer` why."""
+
+    item_id: str
+    answer: str
+    by: str = ""
+
+
+class StopRequested(EventBase, frozen=True):
+    """A person wants the turn to end here."""
+
+
+class SteerRequested(EventBase, frozen=True):
+    """A person has something to add to the running turn."""
+
+    text: str
 
 
 class UsageUpdated(EventBase, frozen=True):
@@ -161,6 +194,10 @@ Event = (
     | ToolCallRequested
     | ApprovalRequested
     | ApprovalDecided
+    | QuestionAsked
+    | QuestionAnswered
+    | StopRequested
+    | SteerRequested
     | UsageUpdated
     | PlanUpdated
     | Notice

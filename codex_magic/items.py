@@ -23,13 +23,15 @@ class Text:
     The pieces stand in a list that several values may share; each value sees only the first
     `_count` of them. The newest value appends in place, an older one copies first, so no value
     ever changes. Appending from two OS threads at once is not supported: one loop folds a turn.
+    Its length counts characters, as that of a string does.
     """
 
-    __slots__ = ("_count", "_joined", "_pieces")
+    __slots__ = ("_count", "_joined", "_length", "_pieces")
 
     def __init__(self, *pieces: str) -> None:
         self._pieces = list(pieces)
         self._count = len(self._pieces)
+        self._length = sum(map(len, self._pieces))
         self._joined: str | None = None
 
     def plus(self, piece: str) -> Text:
@@ -44,7 +46,23 @@ class Text:
         pieces.append(piece)
         longer = Text()
         longer._pieces, longer._count = pieces, self._count + 1
+        longer._length = self._length + len(piece)
         return longer
+
+    def after(self, shorter: Text) -> str | None:
+        """Return what this text says behind `shorter`, or None where it does not go on from it.
+
+        A text that has grown out of `shorter` is not read again from its beginning.
+        """
+        if self._pieces is shorter._pieces:
+            if self._count < shorter._count:
+                return None
+            return "".join(self._pieces[shorter._count : self._count])
+        begun, whole = str(shorter), str(self)
+        return whole[len(begun) :] if whole.startswith(begun) else None
+
+    def __len__(self) -> int:
+        return self._length
 
     def __str__(self) -> str:
         if self._joined is None:
@@ -55,7 +73,7 @@ class Text:
         return f"Text({str(self)!r})"
 
     def __bool__(self) -> bool:
-        return any(self._pieces[i] for i in range(self._count))
+        return self._length > 0
 
     def __eq__(self, other: object) -> bool:
         return str(self) == str(other) if isinstance(other, Text) else NotImplemented
@@ -265,6 +283,23 @@ class ToolCall(ItemBase, frozen=True, kw_only=True, tag="tool_call"):
     output: Text = EMPTY
 
 
+class Question(ItemBase, frozen=True, kw_only=True, tag="question"):
+    """Something the agent asked the person.
+
+    Parameters
+    ----------
+    options
+        Answers it offered; a person may give another.
+    answer, answered_by
+        What was said, and who said it: a person, or a policy in the place of one.
+    """
+
+    question: str
+    options: tuple[str, ...] = ()
+    answer: str = ""
+    answered_by: str = ""
+
+
 class PlanStep(Value, frozen=True, kw_only=True):
     """One line of a plan."""
 
@@ -300,6 +335,7 @@ Item = (
     | CommandExecution
     | FileChange
     | ToolCall
+    | Question
     | Plan
     | WebSearch
     | UnknownItem
@@ -312,6 +348,7 @@ CHANNELS: Final[Mapping[type[ItemBase], frozenset[str]]] = {
     CommandExecution: frozenset({"output"}),
     FileChange: frozenset(),
     ToolCall: frozenset({"output"}),
+    Question: frozenset(),
     Plan: frozenset({"text"}),
     WebSearch: frozenset(),
     UnknownItem: frozenset({"text"}),

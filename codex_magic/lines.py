@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
-LITERAL: Final = ("ask",)
-"""Subcommands whose text is a prompt."""
+LITERAL: Final = ("ask", "steer")
+"""Subcommands whose text goes to the model as it is."""
 
 AUDITED: Final = ("20", "100")
 """How many commands ``%codex audit`` is offered to show."""

@@ -1,7 +1,8 @@
 """Where a running turn is shown: in a notebook's output, or on a terminal.
 
 A page is given the turn again and again and decides itself when to send something: at once where
-a text begins, then at most ten times a second, and less often where drawing takes long.
+a text begins, then at most so many times a second, and less often where drawing takes long. The
+page with a widget on it is `codex_magic.widget`'s.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from codex_magic.render import plain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from codex_magic.events import Event
     from codex_magic.turn import Turn
 
 INTERVAL_S: Final = 0.1
@@ -24,6 +26,10 @@ Bundle = dict[str, Any]
 
 class Page(Protocol):
     """Somewhere to show a turn."""
+
+    def open(self, report: Callable[[Event], None]) -> None:
+        """Begin; what a person does on the page is reported, from any OS thread."""
+        ...
 
     def show(self, turn: Turn) -> None:
         """Show the turn as it stands; may pass when it has just shown something."""
@@ -34,29 +40,43 @@ class Page(Protocol):
         ...
 
 
-class _Pace:
-    """Says when the next drawing is due."""
+class Pace:
+    """Says when the next drawing is due.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    Parameters
+    ----------
+    clock
+        Seconds on a clock that only goes forward.
+    interval_s
+        Seconds between two drawings at least.
+    """
+
+    def __init__(self, clock: Callable[[], float], interval_s: float = INTERVAL_S) -> None:
         self._clock = clock
+        self._interval_s = interval_s
         self._next = 0.0
         self._begun: tuple[object, ...] = ()
 
     def due(self, turn: Turn) -> bool:
+        """Whether `turn` should be drawn now."""
         last = turn.items[-1] if turn.items else None
-        # Something new has begun: a first item, a first word of it, a question to the person.
-        begun = (len(turn.items), last is not None and _has_text(last), turn.waiting_for)
+        # Something new has begun: a first item, a first word of it, a question to the person; or
+        # the last item is finished.
+        spoken = last is not None and (_has_text(last), last.status)
+        begun = (len(turn.items), spoken, turn.waiting_for)
         if begun == self._begun and self._clock() < self._next:
             return False
         self._begun = begun
         return True
 
     def drawn(self, started: float) -> None:
+        """Note that a drawing that was begun at `started` is done."""
         now = self._clock()
         # A long turn may take long to draw; it must not draw all the time.
-        self._next = now + max(INTERVAL_S, 5 * (now - started))
+        self._next = now + max(self._interval_s, 5 * (now - started))
 
     def now(self) -> float:
+        """Return the time."""
         return self._clock()
 
 
@@ -92,8 +112,11 @@ class NotebookPage:
         self._publish = publish
         self._quiet = quiet
         self._secrets = secrets
-        self._pace = _Pace(clock)
+        self._pace = Pace(clock)
         self._shown: Turn | None = None
+
+    def open(self, report: Callable[[Event], None]) -> None:
+        """Begin; nothing can be done on this page."""
 
     def show(self, turn: Turn) -> None:
         """Show the turn as it stands; see `Page.show`."""
@@ -134,9 +157,12 @@ class TerminalPage:
     ) -> None:
         self._out = out
         self._quiet = quiet
-        self._pace = _Pace(clock)
+        self._pace = Pace(clock)
         self._shown: Turn | None = None
         self._printed = ""
+
+    def open(self, report: Callable[[Event], None]) -> None:
+        """Begin; nothing can be done on this page."""
 
     def show(self, turn: Turn) -> None:
         """Print what is new; see `Page.show`."""

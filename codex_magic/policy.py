@@ -117,9 +117,10 @@ class Limits:
 
 
 class Decision(enum.StrEnum):
-    """The answer to an approval request."""
+    """The answer to an approval request; for the session: a `Grant` until the kernel ends."""
 
     ACCEPT = "accept"
+    ACCEPT_FOR_SESSION = "accept_for_session"
     DECLINE = "decline"
     CANCEL = "cancel"
 
@@ -130,3 +131,22 @@ class Permission:
 
     decision: Decision = Decision.ACCEPT
     by: str = "policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a person has allowed for as long as the kernel lives: one command, word for word.
+
+    The same words elsewhere, or under a policy that allows more or less, are another command.
+
+    Parameters
+    ----------
+    command
+        The argument list, or one string for ``/bin/sh -c``.
+    policy
+        What it may touch, with all that was asked for.
+    """
+
+    command: tuple[str, ...] | str
+    cwd: Path
+    policy: SandboxPolicy

@@ -2,8 +2,10 @@
 
 The loop runs in the cell's own OS thread. It takes events from the mailbox, folds them into the
 turn, and shows it. Commands run in OS threads of their own that put what they see into the same
-mailbox, so that a long command never stops the events behind it; while a person is asked they wait
-there. Every wait is a wait on the mailbox or for the person, and an interrupt ends either at once.
+mailbox, so that a long command never stops the events behind it. What a person does on the page
+arrives there as well: while a card waits for its answer the turn goes on. Only where the person is
+asked by `input` do events wait. Every wait is a wait on the mailbox or for the person, and an
+interrupt ends either at once.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import queue
 import shutil
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,11 +24,20 @@ import msgspec
 
 from codex_magic import context, sandbox
 from codex_magic import events as ev
-from codex_magic.approval import Answer, ApprovalRequest, Approver, verdict
+from codex_magic.approval import (
+    DECIDE_YOURSELF,
+    SAID_NO,
+    Answer,
+    ApprovalRequest,
+    Approver,
+    QuestionRequest,
+    verdict,
+)
 from codex_magic.backends.base import Backend, Mailbox, Seat, ToolAnswer, TurnInput
-from codex_magic.errors import BackendError
+from codex_magic.errors import BackendError, CodexMagicError
 from codex_magic.items import CommandExecution, FileChange, Text, ToolCall
-from codex_magic.policy import Decision, Permission
+from codex_magic.policy import Decision, Grant, Permission
+from codex_magic.tools.ask_user import QuestionCall
 from codex_magic.tools.base import ArgumentsError, Call, Outcome, Tool
 from codex_magic.tools.shell import spoken
 from codex_magic.turn import Turn, TurnRequest, advance, opening
@@ -73,12 +85,24 @@ class Desk:
             shutil.rmtree(self.home, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What an agent can do here: its tools, and what a person has allowed until the kernel ends."""
+
+    tools: Mapping[str, Tool]
+    grants: dict[Grant, None] = field(default_factory=dict)
+
+
+class _StoppedError(Exception):
+    """A person has ended the turn on its page; the cells behind it go on."""
+
+
 @dataclass(slots=True)
 class _OpenCall:
     """A tool call that the backend waits for."""
 
     request_id: Any
-    call: Call
+    call: Call | QuestionCall
     stop: threading.Event = field(default_factory=threading.Event)
     hand: threading.Thread | None = None
     answer: Answer | None = None
@@ -100,14 +124,16 @@ class Running:
         request: TurnRequest,
         page: Page,
         approver: Approver,
-        tools: Mapping[str, Tool],
+        hands: Hands,
     ) -> None:
         self._desk = desk
         self._backend = desk.backend
         self._request = request
         self._page = page
         self._approver = approver
-        self._tools = tools
+        self._tools = hands.tools
+        self._grants = hands.grants
+        self._waiting: deque[_OpenCall] = deque()
         self._open: dict[str, _OpenCall] = {}
         self._begun = False
         self._seen: set[str] = set()
@@ -119,6 +145,7 @@ class Running:
         """Run the turn; see `Session.run`."""
         level = _Level(self._request)
         try:
+            self._page.open(self.mailbox.put)
             seat = self._seat()
             turn = self._input(seat, settings, level)
             self._begun = True
@@ -129,6 +156,8 @@ class Running:
             self._page.finish(self.turn)
         except BackendError:
             raise  # it could not be started: there is nothing to stop, and nothing to show
+        except _StoppedError:
+            self._stopped()
         except BaseException as error:
             # Also where the page itself fails: the turn must not go on unseen.
             if isinstance(error, KeyboardInterrupt) or self._begun:
@@ -183,8 +212,23 @@ class Running:
         match event:
             case ev.ToolCallRequested() if not self.turn.is_over:
                 self._requested(event)
-            case ev.ApprovalDecided() if not self.turn.is_over:
-                self._decided(event.item_id)
+            case ev.ApprovalDecided():
+                answer = Answer(Decision(event.decision), event.by, event.reason or SAID_NO)
+                self._answered(event.item_id, answer)
+            case ev.QuestionAnswered():
+                decision = Decision.ACCEPT if event.by else Decision.DECLINE
+                self._answered(event.item_id, Answer(decision, event.by, event.answer))
+            case ev.StopRequested() if not self.turn.is_over:
+                raise _StoppedError
+            case ev.SteerRequested() if not self.turn.is_over:
+                self._steer(event.text)
+
+    def _steer(self, text: str) -> None:
+        try:
+            self._backend.steer(text)
+        except CodexMagicError as error:
+            said = f"what was added did not reach the model: {error.message}"
+            self._fold(ev.Notice(said, "warning"))
 
     def _fold(self, event: ev.Event) -> None:
         self.turn = advance(self.turn, event)
@@ -204,18 +248,34 @@ class Running:
             return
         opened = self._open[event.call_id] = _OpenCall(event.request_id, call)
         self._fold(ev.ItemStarted(call.item))
+        if isinstance(call, QuestionCall):
+            self._inquire(opened, call)
+        else:
+            self._judge(opened, call)
+
+    def _inquire(self, opened: _OpenCall, call: QuestionCall) -> None:
+        if self._request.approval == "never":
+            self._settle(opened, call.unanswered(DECIDE_YOURSELF))
+        else:
+            self._ask(opened)
+
+    def _judge(self, opened: _OpenCall, call: Call) -> None:
+        """Run the call, decline it or ask, as rules, grants and the approval policy say."""
         if call.forbidden:
             opened.answer = Answer(Decision.DECLINE, "rule", call.forbidden)
-            self._decline(opened)
+            self._decline(opened, call)
             return
         match verdict(self._request.approval, exceeds=bool(call.asks), harmless=call.harmless):
             case "run":
-                self._start(opened)
+                self._start(opened, call)
             case "decline":
                 wish = ", ".join(call.asks)
                 reason = f"nobody is asked (-a never), so it may not {wish}"
                 opened.answer = Answer(Decision.DECLINE, "policy", reason)
-                self._decline(opened)
+                self._decline(opened, call)
+            case "ask" if call.grant in self._grants:
+                opened.answer = Answer(Decision.ACCEPT_FOR_SESSION, "grant")
+                self._start(opened, call)
             case "ask":
                 self._ask(opened)
 
@@ -228,46 +288,78 @@ class Running:
         self._backend.answer(event.request_id, ToolAnswer(text, success=False))
 
     def _ask(self, opened: _OpenCall) -> None:
-        call = opened.call
-        self._fold(ev.ApprovalRequested(call.item.id, call.asks))
+        """Ask the person, or have the call wait until those before it are answered."""
+        self._waiting.append(opened)
+        if len(self._waiting) == 1:
+            self._ask_next()
+
+    def _ask_next(self) -> None:
+        call = self._waiting[0].call
+        if isinstance(call, QuestionCall):
+            self._fold(ev.QuestionAsked(call.item.id))
+        else:
+            self._fold(ev.ApprovalRequested(call.item.id, call.asks))
         self._page.show(self.turn)
         try:
-            opened.answer = self._approver.ask(_question(call, self._request))
+            answer = self._approver.ask(_question(call, self._request))
         except EOFError:
-            opened.answer = Answer(Decision.DECLINE, "nobody", "nobody answered")
-        # Behind whatever arrived while the person thought: the turn may be over by now.
-        decision = opened.answer.decision.value
-        self.mailbox.put(ev.ApprovalDecided(call.item.id, decision, opened.answer.by))
+            answer = Answer(Decision.DECLINE, "nobody", "nobody answered")
+        if answer is not None:
+            # Behind whatever arrived while the person thought: the turn may be over by now.
+            self.mailbox.put(_told(call, answer))
 
-    def _decided(self, call_id: str) -> None:
-        opened = self._open.get(call_id)
-        if opened is None or opened.answer is None:
+    def _answered(self, item_id: str, answer: Answer) -> None:
+        """Do what was decided; an answer to what does not wait, or no longer, does nothing."""
+        if not self._waiting or self._waiting[0].call.item.id != item_id:
             return
-        if opened.answer.decision is Decision.ACCEPT:
-            self._start(opened)
-            return
-        self._decline(opened)
-        if opened.answer.decision is Decision.CANCEL:
-            raise KeyboardInterrupt
+        opened = self._waiting.popleft()
+        opened.answer = answer
+        if self.turn.is_over:
+            return  # it is withdrawn, and the page says so
+        if answer.decision is Decision.CANCEL:
+            self._fold_declined(opened)
+            raise _StoppedError
+        if isinstance(opened.call, QuestionCall):
+            said = answer.decision is Decision.ACCEPT
+            call = opened.call
+            outcome = (
+                call.answered(answer.reason, answer.by) if said else call.unanswered(answer.reason)
+            )
+            self._settle(opened, outcome)
+        elif answer.decision is Decision.DECLINE:
+            self._decline(opened, opened.call)
+        else:
+            if answer.decision is Decision.ACCEPT_FOR_SESSION and opened.call.grant is not None:
+                self._grants[opened.call.grant] = None
+            self._start(opened, opened.call)
+        if self._waiting:
+            self._ask_next()
 
-    def _decline(self, opened: _OpenCall) -> None:
+    def _fold_declined(self, opened: _OpenCall) -> None:
+        if isinstance(opened.call, QuestionCall):
+            self._settle(opened, opened.call.unanswered("the person stopped the turn"))
+        else:
+            self._decline(opened, opened.call)
+
+    def _decline(self, opened: _OpenCall, call: Call) -> None:
         reason = opened.answer.reason if opened.answer else ""
-        self._settle(opened, opened.call.decline(reason, opened.permission))
+        self._settle(opened, call.decline(reason, opened.permission))
 
-    def _start(self, opened: _OpenCall) -> None:
+    def _start(self, opened: _OpenCall, call: Call) -> None:
         # An OS thread for each command, because it has to outlive the sandbox: the kernel kills a
         # process whose parent *thread* ends.
+        name = f"codex hand {call.item.id}"
         opened.hand = threading.Thread(
-            target=self._run, args=(opened,), name=f"codex hand {opened.call.item.id}", daemon=True
+            target=self._run, args=(opened, call), name=name, daemon=True
         )
         opened.hand.start()
 
-    def _run(self, opened: _OpenCall) -> None:
+    def _run(self, opened: _OpenCall, call: Call) -> None:
         try:
-            outcome = opened.call.run(self.mailbox.put, opened.stop, opened.permission)
+            outcome = call.run(self.mailbox.put, opened.stop, opened.permission)
         except Exception as error:  # the turn waits for an answer, whatever a tool does
             log.exception("a tool failed")
-            item = msgspec.structs.replace(opened.call.item, status="failed")
+            item = msgspec.structs.replace(call.item, status="failed")
             text = f"outcome: error - the tool itself failed: {error}"
             outcome = Outcome(item, text, success=False)
         try:
@@ -337,16 +429,30 @@ class Running:
 
     def _withdraw(self, opened: _OpenCall) -> None:
         """Answer a call that a person was asked about when the turn ended."""
-        nobody = Permission(Decision.DECLINE, "nobody")
-        outcome = opened.call.decline("the turn was over before anybody answered", nobody)
+        reason = "the turn was over before anybody answered"
+        if isinstance(opened.call, QuestionCall):
+            outcome = opened.call.unanswered(reason)
+        else:
+            outcome = opened.call.decline(reason, Permission(Decision.DECLINE, "nobody"))
         item = msgspec.structs.replace(outcome.item, status="interrupted")
         self._settle(opened, replace(outcome, item=item))
-        if opened.answer is not None and opened.answer.decision is Decision.ACCEPT:
+        allowed = (Decision.ACCEPT, Decision.ACCEPT_FOR_SESSION)
+        if opened.answer is not None and opened.answer.decision in allowed:
             text = "the turn was over before the answer: nothing was run"
             self._fold(ev.Notice(text, "warning"))
 
 
-def _question(call: Call, request: TurnRequest) -> ApprovalRequest:
+def _told(call: Call | QuestionCall, answer: Answer) -> ev.Event:
+    """Return an answer as the event that a page would report of it."""
+    if not isinstance(call, QuestionCall) or answer.decision is Decision.CANCEL:
+        return ev.ApprovalDecided(call.item.id, answer.decision.value, answer.by, answer.reason)
+    by = answer.by if answer.decision is Decision.ACCEPT else ""
+    return ev.QuestionAnswered(call.item.id, answer.reason, by)
+
+
+def _question(call: Call | QuestionCall, request: TurnRequest) -> ApprovalRequest | QuestionRequest:
+    if isinstance(call, QuestionCall):
+        return QuestionRequest(call.item.question, call.item.options, call.item.id)
     cwd, reason, patch = str(request.cwd), "", False
     match call.item:
         case CommandExecution(command=command, cwd=cwd, reason=reason):
@@ -364,6 +470,8 @@ def _question(call: Call, request: TurnRequest) -> ApprovalRequest:
         sandbox=request.policy.mode,
         network=request.policy.network,
         patch=patch,
+        item_id=call.item.id,
+        grant=call.grant,
     )
 
 

@@ -15,9 +15,10 @@ from codex_magic import events as ev
 from codex_magic import folder
 from codex_magic.backends.base import Backend, Mailbox, ToolSpec
 from codex_magic.errors import CellError
-from codex_magic.running import Desk, Running
+from codex_magic.running import Desk, Hands, Running
 from codex_magic.sandbox import audit
 from codex_magic.settings import Settings
+from codex_magic.tools.ask_user import AskUserTool
 from codex_magic.tools.patch import PatchTool
 from codex_magic.tools.rulebook import Rulebook
 from codex_magic.tools.shell import ShellTool
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from codex_magic.approval import Approver
     from codex_magic.page import Page
+    from codex_magic.policy import Grant
     from codex_magic.tape import Player, Tape
     from codex_magic.tools.base import Tool
     from codex_magic.turn import Turn, TurnRequest
@@ -60,7 +62,7 @@ class Session:
         self._environ = dict(os.environ if environ is None else environ)
         self._rules = Rulebook(self._environ)
         self._log: audit.Log | None = None
-        self._tools = {tool.name: tool for tool in (tools or self._hands())}
+        self._hands = Hands({tool.name: tool for tool in (tools or self.tools())})
         self._connect = connect
         self._live: Desk | None = None
         self._taped: Desk | None = None
@@ -69,9 +71,10 @@ class Session:
         if self.settings.tape:
             self.replay(self.settings.tape)
 
-    def _hands(self) -> Sequence[Tool]:
+    def tools(self) -> Sequence[Tool]:
         """Return the tools that an agent is offered unless others are given."""
-        return (ShellTool(judge=self._rules.judge, log=self._audit), PatchTool(log=self._audit))
+        shell = ShellTool(judge=self._rules.judge, log=self._audit)
+        return (shell, PatchTool(log=self._audit), AskUserTool())
 
     def _audit(self) -> audit.Log | None:
         """Return the log of commands; None where a person has switched it off."""
@@ -157,11 +160,16 @@ class Session:
         return AppServerBackend(tools=self._specs(), environ=self._environ, api_key=key)
 
     def _specs(self) -> list[ToolSpec]:
-        return [ToolSpec(t.name, t.description, t.parameters) for t in self._tools.values()]
+        return [ToolSpec(t.name, t.description, t.parameters) for t in self._hands.tools.values()]
 
     def _mismatch(self, text: str) -> None:
         if self._mailbox is not None:
             self._mailbox.put(ev.Notice(text, "warning"))
+
+    @property
+    def grants(self) -> Sequence[Grant]:
+        """What a person has allowed for as long as this kernel lives, in the order it was allowed."""
+        return tuple(self._hands.grants)
 
     def rules(self) -> str:
         """Return in words which rules for commands hold.
@@ -174,9 +182,33 @@ class Session:
         self._rules.use(self.settings.rules)
         return self._rules.described()
 
-    def interrupt(self) -> None:
-        """Stop the running turn, from any OS thread."""
-        self._desk().backend.interrupt()
+    def stop(self) -> None:
+        """End the running turn, from any OS thread; the cell ends without an error.
+
+        Raises
+        ------
+        CellError
+            No turn is running.
+        """
+        self._report(ev.StopRequested())
+
+    def steer(self, text: str) -> None:
+        """Add `text` to the running turn, from any OS thread.
+
+        Raises
+        ------
+        CellError
+            No turn is running, or there is nothing to add.
+        """
+        if not text.strip():
+            raise CellError("there is nothing to add", hint="Type: %codex steer TEXT")
+        self._report(ev.SteerRequested(text))
+
+    def _report(self, event: ev.Event) -> None:
+        mailbox = self._mailbox
+        if mailbox is None:
+            raise CellError("no turn is running")
+        mailbox.put(event)
 
     def close(self) -> None:
         """End everything this session started."""
@@ -190,8 +222,8 @@ class Session:
     def run(self, request: TurnRequest, *, page: Page, approver: Approver) -> Turn:
         """Run one turn to its end, shown on `page`, and return it.
 
-        A failed turn is returned, not raised; an interrupted one is kept as `last` and shown, then
-        the interrupt goes on.
+        A failed turn is returned, not raised, and so is one that the person stopped on its page. An
+        interrupted one is kept as `last` and shown, then the interrupt goes on.
 
         Raises
         ------
@@ -200,7 +232,7 @@ class Session:
         SetupError, BackendError
             The turn could not be started; the person's rules cannot be read.
         KeyboardInterrupt
-            The person stopped the turn.
+            The person interrupted the kernel.
         """
         if not self._busy.acquire(blocking=False):
             raise CellError(
@@ -209,7 +241,7 @@ class Session:
         try:
             self._rules.use(self.settings.rules)
             desk = self._desk()
-            running = Running(desk, _on_tape(request, desk.tape), page, approver, self._tools)
+            running = Running(desk, _on_tape(request, desk.tape), page, approver, self._hands)
             self._mailbox = running.mailbox
             try:
                 return running.to_its_end(self.settings)

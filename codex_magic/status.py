@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from codex_magic import binary, folder, sandbox
+from codex_magic.approval import granted
 from codex_magic.errors import CodexMagicError
 from codex_magic.policy import Limits
 from codex_magic.render import words
@@ -29,6 +30,8 @@ def lines(session: Session) -> Iterator[str]:
     yield f"model:    {settings.model or 'the one Codex chooses'}"
     yield f"sandbox:  {settings.sandbox}; enforced here: {probe.level} ({probe.mechanism or probe.reason})"
     yield f"approval: {settings.approval}"
+    for grant in session.grants:
+        yield f"allowed:  {granted(grant)}"
     yield f"threads:  {_line(', '.join(session.threads)) or 'none yet'}"
     if session.tape is not None:
         yield f"tape:     {_line(session.tape.name)}; no model is called"

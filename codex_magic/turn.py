@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 MIME: Final = "application/vnd.codex.turn+json"
 PLAN_ID: Final = "plan"
+PROMPT_ID: Final = "prompt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,10 +152,14 @@ def advance(turn: Turn, event: ev.Event) -> Turn:  # noqa: C901, PLR0912 - one f
         case ev.ToolCallRequested():
             arguments = _shown(event.arguments)
             return _start(turn, ToolCall(id=event.call_id, tool=event.tool, arguments=arguments))
-        case ev.ApprovalRequested():
+        case ev.ApprovalRequested() | ev.QuestionAsked():
             return msgspec.structs.replace(turn, waiting_for=event.item_id)
-        case ev.ApprovalDecided():
-            return msgspec.structs.replace(turn, waiting_for="")
+        case ev.ApprovalDecided() | ev.QuestionAnswered():
+            # An answer to something else, or one that came twice, ends no waiting.
+            waits = turn.waiting_for != event.item_id
+            return turn if waits else msgspec.structs.replace(turn, waiting_for="")
+        case ev.StopRequested() | ev.SteerRequested():
+            return turn  # what comes of it is told by other events
         case ev.UsageUpdated():
             usage = event.usage if turn.usage is None else turn.usage + event.usage
             return msgspec.structs.replace(turn, usage=usage)
@@ -274,7 +279,7 @@ def opening(request: TurnRequest, *, backend: str, tape: str = "") -> Turn:
         thread_name=request.thread,
         sandbox=request.policy.mode,
         approval=request.approval,
-        items=(UserMessage(id="prompt", status="completed", text=Text(request.prompt)),),
+        items=(UserMessage(id=PROMPT_ID, status="completed", text=Text(request.prompt)),),
         tape=tape,
     )
 

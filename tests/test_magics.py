@@ -639,7 +639,7 @@ OFFERED: dict[str, list[str]] = {
     "%%codex --sandbox ": MODES,
     "\n%%codex -s full": ["full-access"],
     "%%codex -t ": ["main"],
-    "%codex st": ["status"],
+    "%codex st": ["status", "steer", "stop"],
     "%codex replay fi": ["first-turn"],
     "x = 1\n%codex th": ["threads"],
     "%%time\n%codex do": ["doctor"],

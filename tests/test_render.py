@@ -42,7 +42,7 @@ def over(*items: it.Item, **known: Any) -> Turn:
 
 
 RICH = over(
-    it.UserMessage(id="u", status="completed", text=T("how many?")),
+    it.UserMessage(id="prompt", status="completed", text=T("how many?")),
     it.Reasoning(id="r", status="completed", summary=T("**Count** them.")),
     it.Plan(
         id="plan",

@@ -111,6 +111,16 @@ class Backend(Protocol):
         """Ask the running turn to stop; it still completes, as interrupted."""
         ...
 
+    def steer(self, text: str) -> None:
+        """Add `text` to the running turn; it is reported as an item.
+
+        Raises
+        ------
+        CodexMagicError
+            It could not be added.
+        """
+        ...
+
     def threads(self, cwd: str | None, limit: int = 20) -> Sequence[StoredThread]:
         """Return the stored threads of a folder, or of all, the newest first."""
         ...

@@ -17,6 +17,7 @@ from codex_magic.items import (
     FileChange,
     Item,
     Plan,
+    Question,
     Reasoning,
     ToolCall,
     UnknownItem,
@@ -25,6 +26,7 @@ from codex_magic.items import (
 )
 from codex_magic.render import words
 from codex_magic.render.written import harmless
+from codex_magic.turn import PROMPT_ID
 
 if TYPE_CHECKING:
     from codex_magic.items import Receipt
@@ -51,7 +53,7 @@ def text(turn: Turn, *, quiet: bool = False) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
-def _block(item: Item, turn: Turn) -> str:
+def _block(item: Item, turn: Turn) -> str:  # noqa: C901 - one flat table
     live = not turn.is_over
     match item:
         case AgentMessage():
@@ -77,8 +79,12 @@ def _block(item: Item, turn: Turn) -> str:
             return _details(
                 _escaped(item.kind or "something new"), fenced(words.clean(str(item.text)))
             )
-        case UserMessage():
+        case Question():
+            return _question(item, asked=turn.waiting_for == item.id)
+        case UserMessage() if item.id == PROMPT_ID:
             return ""
+        case UserMessage():
+            return f"**Added while it ran:** {_escaped(str(item.text))}"
 
 
 def _command(item: CommandExecution, *, live: bool, asked: bool) -> str:
@@ -124,6 +130,13 @@ def _edit(item: FileChange, *, asked: bool) -> str:
     findings = words.findings(item.receipt) if item.receipt else []  # its files are its diff
     inside.extend(map(_note, findings))
     return _details(summary, "\n\n".join(filter(None, inside)))
+
+
+def _question(item: Question, *, asked: bool) -> str:
+    lines = [f"**Codex asked:** {_escaped(item.question)}"]
+    lines += [f"- {_escaped(option)}" for option in item.options]
+    lines += ["", f"**{words.answered(item, asked=asked)}:** {_escaped(item.answer)}"]
+    return "\n".join(lines) if item.answer else "\n".join(lines[:-2])
 
 
 def _details(summary: str, inside: str, *, opened: bool = False) -> str:

@@ -14,6 +14,7 @@ from codex_magic.items import (
     FileChange,
     Item,
     Plan,
+    Question,
     Reasoning,
     ToolCall,
     UnknownItem,
@@ -21,6 +22,7 @@ from codex_magic.items import (
     WebSearch,
 )
 from codex_magic.render import words
+from codex_magic.turn import PROMPT_ID
 
 if TYPE_CHECKING:
     from codex_magic.items import Receipt
@@ -68,7 +70,7 @@ def _was(turn: Turn) -> str:
     return "" if turn.status == "failed" else "was "
 
 
-def _block(item: Item, *, live: bool, asked: bool) -> str:
+def _block(item: Item, *, live: bool, asked: bool) -> str:  # noqa: C901 - one flat table
     match item:
         case AgentMessage():
             return words.prose(str(item.text) or str(item.draft))
@@ -91,6 +93,10 @@ def _block(item: Item, *, live: bool, asked: bool) -> str:
             return f"web search: {words.clean(item.query)}"
         case UnknownItem():
             return f"{words.clean(item.kind) or 'unknown item'}: {words.clean(str(item.text))}"
+        case Question():
+            return _question(item)
+        case UserMessage() if item.id != PROMPT_ID:
+            return f"(added while it ran) {words.prose(str(item.text))}"
         case UserMessage() | Reasoning():
             return ""
 
@@ -113,6 +119,14 @@ def _command(item: CommandExecution, *, live: bool, asked: bool) -> str:
 
 def _told(receipt: Receipt | None) -> list[str]:
     return [f"   {found}" for found in words.findings(receipt)] if receipt else []
+
+
+def _question(item: Question) -> str:
+    lines = [f"Codex asked: {words.prose(item.question)}"]
+    lines += [f"  - {words.prose(option)}" for option in item.options]
+    if item.answer:
+        lines.append(f"{words.answered(item)}: {words.prose(item.answer)}")
+    return "\n".join(lines)
 
 
 def _edit(item: FileChange, *, live: bool, asked: bool) -> str:

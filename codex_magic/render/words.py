@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from codex_magic.events import Usage
-    from codex_magic.items import CommandExecution, FileChange, Receipt
+    from codex_magic.items import CommandExecution, FileChange, Question, Receipt
     from codex_magic.turn import Turn
 
 SAVED_OUTPUT_BYTES: Final = 8 * 1024
@@ -74,6 +74,13 @@ def settled(item: FileChange, *, asked: bool = False) -> str:
         case _:
             ended = f"{item.status}: {_flat(item.message)}" if item.message else item.status
     return ended + level(item.receipt)
+
+
+def answered(item: Question, *, asked: bool = False) -> str:
+    """Return what stands before the answer to a question, or in its place."""
+    if asked:
+        return WAITING.capitalize()
+    return "Answer" if item.status == "completed" else "No answer"
 
 
 def _flat(message: str) -> str:

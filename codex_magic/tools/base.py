@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import threading
 
     from codex_magic.items import Item
-    from codex_magic.policy import Permission
+    from codex_magic.policy import Grant, Permission
+    from codex_magic.tools.ask_user import QuestionCall
     from codex_magic.turn import TurnRequest
 
 Emit = Callable[[Event], None]
@@ -62,6 +63,11 @@ class Call(Protocol):
         """Why nobody may allow it; empty where somebody may."""
         ...
 
+    @property
+    def grant(self) -> Grant | None:
+        """What may be allowed for the kernel's life; None where each call must be looked at."""
+        ...
+
     def run(self, emit: Emit, stop: threading.Event, permission: Permission) -> Outcome:
         """Do it, in the OS thread of the caller, until it ends or `stop` is set."""
         ...
@@ -78,7 +84,7 @@ class Tool(Protocol):
     description: str
     parameters: Mapping[str, Any]
 
-    def prepare(self, call_id: str, arguments: Any, request: TurnRequest) -> Call:
+    def prepare(self, call_id: str, arguments: Any, request: TurnRequest) -> Call | QuestionCall:
         """Check the arguments.
 
         Raises

@@ -156,6 +156,7 @@ class PatchCall:
 
     harmless = False
     forbidden = ""
+    grant = None  # no patch is like the one before
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ import msgspec
 from codex_magic import sandbox
 from codex_magic.events import ItemDelta, ItemStarted
 from codex_magic.items import CommandExecution, Status, Text
-from codex_magic.policy import Limits
+from codex_magic.policy import Grant, Limits
 from codex_magic.render import words
 from codex_magic.sandbox.rules import Judgement
 from codex_magic.tools.asking import PARAMETERS, Wishes, widened
@@ -171,6 +171,9 @@ class ShellCall:
         self.forbidden = f"a rule forbids it: {judgement.reason}" * (judgement.verdict == "deny")
         known = judgement.verdict == "allow" or _only_looks(self._command)
         self.harmless = not self.asks and known
+        # Without a sandbox the same words may come to do something else: a script may have changed.
+        alone = bool(asked.unsandboxed) and self._policy != request.policy
+        self.grant = None if alone else Grant(self._command, self._cwd, self._policy)
         self.item = CommandExecution(
             id=call_id,
             command=self._command,

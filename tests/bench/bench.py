@@ -36,7 +36,7 @@ from codex_magic.tools.shell import ShellTool
 from codex_magic.turn import Turn, TurnRequest, advance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MODELS = ("gpt-5.5", "gpt-6.1-sol")
 
@@ -88,6 +88,9 @@ class Clocked:
         if self.first_text is None and "word" in bundle["text/plain"]:
             self.first_text = time.perf_counter()
             self.seen.set()
+
+    def open(self, report: Callable[[ev.Event], None]) -> None:
+        self._page.open(report)
 
     def show(self, turn: Turn) -> None:
         self._page.show(turn)

@@ -80,6 +80,9 @@ class Page:
     def once(self, seen: Callable[[Turn], Any], act: Callable[[], Any]) -> None:
         self._acts.append((seen, act))
 
+    def open(self, report: Callable[[Any], None]) -> None:
+        self.report = report
+
     def show(self, turn: Turn) -> None:
         self.shown = turn
         due = [both for both in self._acts if both[0](turn)]

@@ -188,6 +188,8 @@ url, shape, mode = sys.argv[1:]
 tool = ShellTool()
 
 class Page:
+    def open(self, report):
+        pass
     def show(self, turn):
         if "begun" in str(getattr(turn.items[-1], "output", "")):
             print("begun", flush=True)

@@ -129,13 +129,13 @@ def test_several_calls_at_once_are_answered_each(stage: Any, shape: str) -> None
     assert told.count("outcome: exit 0") == 3
 
 
-def test_an_interrupt_from_elsewhere_ends_the_turn_and_its_command(
+def test_a_stop_from_elsewhere_ends_the_turn_and_its_command(
     stage: Any, shape: str, processes: Any
 ) -> None:
     words = ["sh", "-c", "echo begun; sleep 600.25"]
     model = stage.model(call("shell", command=words), say("next"))
     kernel = stage.kernel(model, shape)
-    stopping = threading.Thread(target=kernel.session.interrupt)
+    stopping = threading.Thread(target=kernel.session.stop)
     kernel.page.once(
         lambda turn: "begun" in str(getattr(turn.items[-1], "output", "")), stopping.start
     )

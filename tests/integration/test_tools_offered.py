@@ -8,11 +8,12 @@ from codex_magic.session import Session
 from codex_magic.testing import call, js, offered_tools, say, tool_outputs
 
 OFFERED = {
-    "gpt-5.5": (("apply_patch", "request_user_input", "shell"), ()),
+    "gpt-5.5": (("apply_patch", "ask_user", "request_user_input", "shell"), ()),
     "gpt-6.1-sol": (
         ("exec", "request_user_input", "request_user_input_async", "wait"),
         (
             "apply_patch",
+            "ask_user",
             "clock__curr_time",
             "list_mcp_resource_templates",
             "list_mcp_resources",
@@ -30,7 +31,7 @@ def offered(body: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def test_a_model_is_offered_exactly_these_tools(stage: Any, shape: str) -> None:
     model = stage.model(say("hello"), say("again"))
-    kernel = stage.kernel(model, shape, tools=Session()._hands())
+    kernel = stage.kernel(model, shape, tools=Session().tools())
     kernel.ask()
     kernel.ask()
     assert [offered(body) for body in model.requests] == [OFFERED[shape]] * 2
@@ -51,7 +52,7 @@ def test_the_persons_servers_and_hooks_offer_and_run_nothing(stage: Any, shape: 
         f'[[hooks.Stop]]\nhooks = [{{type = "command", command = "touch {mark}"}}]\n',
     )
     model = stage.model(say("hello"))
-    kernel = stage.kernel(model, shape, tools=Session()._hands())
+    kernel = stage.kernel(model, shape, tools=Session().tools())
     assert kernel.ask().status == "completed"
     kernel.session.close()
     assert offered(model.requests[0]) == OFFERED[shape]
