@@ -18,7 +18,7 @@ from IPython.core.magic import (
 )
 from traitlets import Bool, Float, Unicode
 
-from codex_magic import cell, lines, settings, unfinished
+from codex_magic import cell, front, lines, settings, unfinished
 from codex_magic.errors import CellError, TurnInterrupted
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from codex_magic.approval import Approver
-    from codex_magic.page import Page
     from codex_magic.session import Session
     from codex_magic.turn import Turn, TurnRequest
 
@@ -52,6 +50,8 @@ SUBCOMMANDS: Final = {
     "audit": "audit [N]: the last N commands of all your notebooks, 20 unless said",
     "status": "status: what the next turn would run on: model, account, sandbox, thread, tape",
     "doctor": "doctor: try everything a turn needs, and say what to type where it is not good",
+    "stop": "stop: end the running turn, from another OS thread or a subshell",
+    "steer": "steer TEXT: add TEXT to the running turn, likewise",
     "threads": "threads: this kernel's threads, and those stored for this folder",
     "replay": "replay NAME: play a tape instead of calling a model; replay off: call models again",
 }
@@ -80,12 +80,14 @@ class CodexMagics(Magics):
         config=True
     )
     audit = Bool(None, allow_none=True, help="log each command").tag(config=True)
+    widget = Bool(None, allow_none=True, help="show a running turn as a widget").tag(config=True)
 
     def __init__(self, shell: InteractiveShell, **kwargs: Any) -> None:
         super().__init__(shell, **kwargs)
         self._shell = shell
         self._session: Session | None = None
         self._remove_lines: Callable[[], None] = _nothing
+        self._front = front.Front(shell)
 
     def session(self) -> Session:
         """Return this kernel's session, made at first use."""
@@ -126,17 +128,17 @@ class CodexMagics(Magics):
         if cell.asks_for_help(line):
             print(CELL_HELP)
             return
+        if self._front.is_dropped():
+            print("Dropped: the turn before this cell was stopped together with it.")
+            return
         session = self.session()
         self._run(cell.parse(line, body, settings=session.settings, cwd=_here()))
 
     def _run(self, request: TurnRequest) -> None:
         session = self.session()
         try:
-            turn = session.run(
-                request,
-                page=self._page(request),
-                approver=self._approver(),
-            )
+            with self._front.shown(request, widget=session.settings.widget) as (page, approver):
+                turn = session.run(request, page=page, approver=approver)
         except KeyboardInterrupt:
             raise TurnInterrupted("the turn was stopped; what had arrived is kept") from None
         if turn.status == "failed":
@@ -173,6 +175,12 @@ class CodexMagics(Magics):
         for check in doctor.examine(self.session()):
             print(check)
 
+    def _stop(self, _rest: str) -> None:
+        self.session().stop()
+
+    def _steer(self, text: str) -> None:
+        self.session().steer(text)
+
     def _threads(self, _rest: str) -> None:
         from codex_magic import status  # noqa: PLC0415
 
@@ -195,25 +203,6 @@ class CodexMagics(Magics):
         print(f"Tape {name} is on: no model is called, commands run for real. Its prompts:")
         for prompt in found.prompts:
             print("  - " + words.prose(prompt).replace("\n", "\n    "))
-
-    # --- where it is shown, who is asked ------------------------------------------------------
-
-    def _page(self, request: TurnRequest) -> Page:
-        from codex_magic.mask import known_secrets  # noqa: PLC0415
-        from codex_magic.page import NotebookPage, TerminalPage  # noqa: PLC0415
-
-        if not hasattr(self._shell, "kernel"):
-            return TerminalPage(quiet=request.quiet)
-        return NotebookPage(_publisher(), quiet=request.quiet, secrets=known_secrets())
-
-    def _approver(self) -> Approver:
-        from codex_magic.approval import NobodyApprover, StdinApprover  # noqa: PLC0415
-
-        if not hasattr(self._shell, "kernel"):
-            return StdinApprover()
-        header = self._shell.get_parent()  # type: ignore[attr-defined]  # a kernel has it or {}
-        allowed = header.get("content", {}).get("allow_stdin", False)
-        return StdinApprover() if allowed else NobodyApprover()
 
     # --- coming and going ---------------------------------------------------------------------
 
@@ -242,6 +231,7 @@ class CodexMagics(Magics):
     def close(self) -> None:
         """End everything this kernel's session started."""
         session, self._session = self._session, None
+        self._front.close()
         if session is not None:
             session.close()
 
@@ -277,18 +267,6 @@ def _lessons() -> list[str]:
     from codex_magic import tape  # noqa: PLC0415
 
     return list(tape.lessons())
-
-
-def _publisher() -> Callable[[dict[str, Any], bool], None]:
-    """Return what displays a bundle, and replaces it from then on, in the running cell's output."""
-    from IPython.display import DisplayHandle  # noqa: PLC0415
-
-    handle: Any = DisplayHandle()
-
-    def publish(bundle: dict[str, Any], replaces: bool) -> None:  # noqa: FBT001
-        (handle.update if replaces else handle.display)(bundle, raw=True)
-
-    return publish
 
 
 def _failure(turn: Turn) -> Exception:

@@ -49,6 +49,8 @@ class Settings:
         A file with rules of one's own: which commands ask first, which may never run.
     audit
         Whether each command is logged.
+    widget
+        Whether a running turn is shown as a widget, where the front end has widgets.
     tape
         A lesson to play instead of calling a model.
     api_key
@@ -64,6 +66,7 @@ class Settings:
     agents_md: bool = True
     rules: str | None = None
     audit: bool = True
+    widget: bool = True
     tape: str | None = None
     api_key: str | None = None
 
@@ -159,4 +162,5 @@ _CHECKS: Final[dict[str, Any]] = {
     "timeout_s": seconds,
     "agents_md": _flag,
     "audit": _flag,
+    "widget": _flag,
 }

@@ -12,7 +12,7 @@ from codex_magic.render import markdown, plain
 from codex_magic.render.words import SAVED_OUTPUT_BYTES, shortened
 from codex_magic.turn import MIME, Turn, to_json
 
-__all__ = ["MIME", "live", "saved"]
+__all__ = ["MIME", "live", "masked", "saved"]
 
 
 def live(
@@ -22,7 +22,7 @@ def live(
 
     Masked too: a front end may save the notebook at any time.
     """
-    turn = _masked(turn, secrets)
+    turn = masked(turn, secrets)
     return {
         "text/markdown": markdown.text(turn, quiet=quiet),
         "text/plain": plain.text(turn, live=True, quiet=quiet),
@@ -39,12 +39,18 @@ def saved(
     """
     # Masked before anything is cut, quoted or escaped: what is left of a secret then is no longer
     # found. And after, for one that only stands there once terminal escapes are gone.
-    turn = _trimmed(_masked(turn, secrets))
+    turn = _trimmed(masked(turn, secrets))
     return {
         "text/markdown": mask(markdown.text(turn, quiet=quiet), secrets),
         "text/plain": mask(plain.text(turn, quiet=quiet), secrets),
         MIME: to_json(turn),
     }
+
+
+def masked(turn: Turn, secrets: frozenset[str]) -> Turn:
+    """Return `turn` with credentials and all `secrets` masked in every text of it."""
+    hidden: Turn = _masked(turn, secrets)
+    return hidden
 
 
 def _trimmed(turn: Turn) -> Turn:

@@ -1,0 +1,112 @@
+"""The front end of this kernel: where a turn is shown there, and who can be asked.
+
+A terminal gets text. A front end without a person gets the finished turn, one with a person a
+widget, and where it has no widgets an output that is replaced as the turn goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from codex_magic.approval import Approver
+    from codex_magic.page import Page
+    from codex_magic.turn import TurnRequest
+    from codex_magic.widget.dropping import Dropping
+    from codex_magic.widget.page import WidgetPage
+
+KEPT: Final = 8
+"""Widgets of finished turns that still answer a page that was reloaded while they ran."""
+
+
+class Front:
+    """What a shell's front end can do.
+
+    Parameters
+    ----------
+    shell
+        The IPython shell; one with a kernel has a notebook in front of it.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._dropping: Dropping | None = None
+        self._has_widgets = True
+        self._pages: deque[WidgetPage] = deque()
+
+    def is_dropped(self) -> bool:
+        """Whether a person has said that the running cell is not to run."""
+        return self._dropping is not None and self._dropping.takes(self._request())
+
+    @contextmanager
+    def shown(self, request: TurnRequest, *, widget: bool) -> Iterator[tuple[Page, Approver]]:
+        """Return where a turn is shown, and who is asked."""
+        from codex_magic.approval import NobodyApprover, StdinApprover  # noqa: PLC0415 - at a turn
+        from codex_magic.mask import known_secrets  # noqa: PLC0415
+        from codex_magic.page import NotebookPage, TerminalPage  # noqa: PLC0415
+
+        kernel = getattr(self._shell, "kernel", None)
+        if kernel is None:
+            yield TerminalPage(quiet=request.quiet), StdinApprover()
+            return
+        how: dict[str, Any] = {"quiet": request.quiet, "secrets": known_secrets()}
+        if not self._request().get("content", {}).get("allow_stdin", False):
+            yield NotebookPage(_publisher(), **how), NobodyApprover()
+        elif widget and self._has_widgets and _routable(kernel):
+            page = self._widget(kernel, **how)
+            yield page, page
+            self._has_widgets = page.greeted or not page.gave_up
+        else:
+            yield NotebookPage(_publisher(), **how), StdinApprover()
+
+    def _widget(self, kernel: Any, **how: Any) -> WidgetPage:
+        from codex_magic.approval import StdinApprover  # noqa: PLC0415
+        from codex_magic.widget.dropping import Dropping  # noqa: PLC0415
+        from codex_magic.widget.page import WidgetPage  # noqa: PLC0415
+        from codex_magic.widget.routing import KernelDoor  # noqa: PLC0415
+
+        if self._dropping is None:
+            self._dropping = Dropping()
+        how["drop"] = self._dropping.add
+        how["cell"] = str((self._request().get("metadata") or {}).get("cellId") or "")
+        page = WidgetPage(_publisher(), KernelDoor(kernel), otherwise=StdinApprover(), **how)
+        self._pages.append(page)
+        if len(self._pages) > KEPT:
+            self._pages.popleft().close()
+        return page
+
+    def _request(self) -> dict[str, Any]:
+        """Return the message that the running cell came with."""
+        if not hasattr(self._shell, "kernel"):
+            return {}
+        found: dict[str, Any] = self._shell.get_parent()  # type: ignore[attr-defined]  # a kernel has it or {}
+        return found
+
+    def close(self) -> None:
+        """Take away the widgets of finished turns."""
+        while self._pages:
+            self._pages.popleft().close()
+
+
+def _routable(kernel: Any) -> bool:
+    # Colab's widgets come from the network, and its kernel's messages another way.
+    return hasattr(kernel, "shell_stream") and "google.colab" not in sys.modules
+
+
+def _publisher() -> Callable[[dict[str, Any], bool], None]:
+    """Return what displays a bundle, and replaces it from then on, in the running cell's output."""
+    from IPython.display import DisplayHandle  # noqa: PLC0415
+
+    handle: Any = DisplayHandle()
+
+    def publish(bundle: dict[str, Any], replaces: bool) -> None:  # noqa: FBT001
+        (handle.update if replaces else handle.display)(bundle, raw=True)
+
+    return publish
