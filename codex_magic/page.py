@@ -169,7 +169,7 @@ class TerminalPage:
         if self._quiet or turn is self._shown or not self._pace.due(turn):
             return
         started = self._pace.now()
-        self._grow(plain.body(turn, live=True))
+        self._grow(self._body(turn))
         self._shown = turn
         self._pace.drawn(started)
 
@@ -178,8 +178,16 @@ class TerminalPage:
         if self._quiet:
             self._write(plain.text(turn, quiet=True) + "\n")
             return
-        self._grow(plain.body(turn, live=True))
-        self._write(f"\n\n{plain.closing(turn)}\n")
+        self._grow(self._body(turn))
+        bright = (
+            plain.BRIGHT
+            if self._printed.rfind(plain.DIM) > self._printed.rfind(plain.BRIGHT)
+            else ""
+        )
+        self._write(f"{bright}\n\n{plain.closing(turn)}\n")
+
+    def _body(self, turn: Turn) -> str:
+        return plain.body(turn, live=True, dimmed=(self._out or sys.stdout).isatty())
 
     def _grow(self, text: str) -> None:
         new = grown(self._printed, text)

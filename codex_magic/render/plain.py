@@ -6,7 +6,7 @@ Notices have no place among the items; they stand below a finished turn.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from codex_magic.items import (
     AgentMessage,
@@ -47,10 +47,24 @@ def text(turn: Turn, *, live: bool = False, quiet: bool = False) -> str:
     return "\n\n".join(block for block in (said, waiting, closing(turn, quiet=quiet)) if block)
 
 
-def body(turn: Turn, *, live: bool = False) -> str:
-    """Return the turn's items; of a running turn this only grows."""
-    blocks = [_block(item, live=live, asked=turn.waiting_for == item.id) for item in turn.items]
-    return "\n\n".join(block for block in blocks if block)
+DIM: Final = "\x1b[2m"
+BRIGHT: Final = "\x1b[22m"
+
+
+def body(turn: Turn, *, live: bool = False, dimmed: bool = False) -> str:
+    """Return the turn's items; of a running turn this only grows.
+
+    Where reasoning is `dimmed`, what stands behind it begins with what ends that.
+    """
+    grown, dim = "", False
+    for item in turn.items:
+        block = _block(item, live=live, asked=turn.waiting_for == item.id)
+        if not block:
+            continue
+        before, dim = dim, dimmed and isinstance(item, Reasoning)
+        grown += BRIGHT * (before and not dim) + "\n\n" * bool(grown) + DIM * (dim and not before)
+        grown += block
+    return grown
 
 
 def closing(turn: Turn, *, quiet: bool = False) -> str:

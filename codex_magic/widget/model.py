@@ -74,3 +74,8 @@ class TurnWidget(anywidget.AnyWidget):
         if self._state is not None and "snapshot" in state:
             state["snapshot"] = self._state()
         return state
+
+    def close(self) -> None:
+        """Close the widget, and what stands for its layout."""
+        self.layout.close()
+        super().close()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import queue
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,12 +43,14 @@ class Cell:
 class Kernel:
     """A running kernel; cells are executed one after another."""
 
-    def __init__(self, cwd: Path, ipython: Path) -> None:
+    def __init__(self, cwd: Path, ipython: Path, path: str = "") -> None:
         self.cwd = cwd
         self.manager = KernelManager(kernel_name="python3")
         quiet = ["--log-level=40"]
         self.manager.start_kernel(
-            extra_arguments=quiet, cwd=str(cwd), env=os.environ | {"IPYTHONDIR": str(ipython)}
+            extra_arguments=quiet,
+            cwd=str(cwd),
+            env=os.environ | {"IPYTHONDIR": str(ipython), "PYTHONPATH": path},
         )
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
@@ -115,14 +120,38 @@ class Kernel:
 
 
 @pytest.fixture
-def kernel(tmp_path: Path) -> Iterator[Kernel]:
-    # The kernel's own folders stand beside its working folder, never in it: a folder that holds
-    # what is hidden from commands is refused as a place to work in.
-    work = tmp_path / "work"
-    work.mkdir()
-    running = Kernel(work, tmp_path / "ipython")
+def start() -> Callable[..., Kernel]:
+    """Start a kernel in a folder of its own."""
+
+    def run(room: Path, path: str = "") -> Kernel:
+        # The kernel's own folders stand beside its working folder, never in it: a folder that
+        # holds what is hidden from commands is refused as a place to work in.
+        work = room / "work"
+        work.mkdir()
+        return Kernel(work, room / "ipython", path)
+
+    return run
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, start: Callable[..., Kernel]) -> Iterator[Kernel]:
+    running = start(tmp_path)
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def ipykernels(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Install a version of ipykernel beside the environment, once; return what finds it first."""
+
+    @functools.cache
+    def install(version: str) -> str:
+        target = tmp_path_factory.mktemp(f"ipykernel-{version}")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        subprocess.run([*pip, "--target", target, f"ipykernel=={version}"], check=True)
+        return str(target)
+
+    return install
 
 
 @pytest.fixture
