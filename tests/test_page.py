@@ -222,3 +222,33 @@ def test_what_did_not_only_grow_is_printed_from_the_line_that_changed(
     old: str, new: str, expected: str
 ) -> None:
     assert grown(old, new) == expected
+
+
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+THOUGHT = [ev.ItemStarted(Reasoning(id="r")), ev.ItemDelta("r", "summary", "Hm")]
+ANSWER = [ev.ItemStarted(SAID), ev.ItemDelta("m", "text", "Yes.")]
+
+
+@pytest.mark.parametrize(
+    ("out", "events", "begun"),
+    [
+        (Tty, [*THOUGHT, *ANSWER], "\x1b[2m(thinking) Hm\x1b[22m\n\nYes.\n\n"),
+        (Tty, [*ANSWER, *THOUGHT], "Yes.\n\n\x1b[2m(thinking) Hm\x1b[22m\n\n"),
+        (io.StringIO, [*THOUGHT, *ANSWER], "(thinking) Hm\n\nYes.\n\n"),
+    ],
+)
+@pytest.mark.parametrize("every", [True, False])
+def test_in_a_terminal_thoughts_are_dim(
+    out: type[io.StringIO], events: list[ev.Event], begun: str, every: bool
+) -> None:
+    terminal = out()
+    page = TerminalPage(terminal)
+    *shown, last = turns([*events, ev.TurnCompleted("completed")])
+    for turn in shown if every else ():
+        page.show(turn)
+    page.finish(last)
+    assert terminal.getvalue().startswith(begun)
