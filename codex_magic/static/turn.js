@@ -283,7 +283,9 @@ function boundary(text) {
   let listed = false;
   let at = 0;
   let before = "x";
-  for (const line of text.split("\n").slice(0, -1)) {
+  const lines = text.split("\n");
+  const open = lines.pop() ?? "";
+  for (const line of lines) {
     const found = /^ {0,3}(`{3,}|~{3,})/.exec(line);
     if (fence) {
       if (found && found[1].startsWith(fence) && !line.trim().slice(found[1].length)) fence = "";
@@ -301,7 +303,8 @@ function boundary(text) {
     at += line.length + 1;
     before = line;
   }
-  return end;
+  // Of a line that goes on its beginning says enough where it is a word.
+  return !fence && !formula && !before.trim() && /^\p{L}/u.test(open) ? at : end;
 }
 
 const SGR = /\x1b\[([0-9;]*)m/g;
@@ -670,7 +673,9 @@ class CardView {
   }
 
   focus() {
-    if (performance.now() - typedAt < TYPING_MS && !this.near(document.activeElement)) return;
+    const active = document.activeElement;
+    const writes = !!active?.closest("input, textarea, [contenteditable=true]") && !this.near(active);
+    if (writes && performance.now() - typedAt < TYPING_MS) return;
     this.node.focus({ preventScroll: true });
     this.node.scrollIntoView({ block: "nearest" });
   }
