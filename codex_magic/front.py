@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from codex_magic.widget.dropping import Dropping
     from codex_magic.widget.page import WidgetPage
 
+MISSES: Final = 2
+"""Turns in a row that a front end may leave without a hello before it is taken to have no widgets."""
+
 KEPT: Final = 8
 """Widgets of finished turns that still answer a page that was reloaded while they ran."""
 
@@ -38,7 +41,7 @@ class Front:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._dropping: Dropping | None = None
-        self._has_widgets = True
+        self._misses = 0
         self._pages: deque[WidgetPage] = deque()
 
     def is_dropped(self) -> bool:
@@ -59,10 +62,10 @@ class Front:
         how: dict[str, Any] = {"quiet": request.quiet, "secrets": known_secrets()}
         if not self._request().get("content", {}).get("allow_stdin", False):
             yield NotebookPage(_publisher(), **how), NobodyApprover()
-        elif widget and self._has_widgets and _routable(kernel):
+        elif widget and self._misses < MISSES and _routable(kernel):
             page = self._widget(kernel, **how)
             yield page, page
-            self._has_widgets = page.greeted or not page.gave_up
+            self._misses = 0 if page.greeted else self._misses + page.gave_up
         else:
             yield NotebookPage(_publisher(), **how), StdinApprover()
 

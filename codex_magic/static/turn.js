@@ -731,8 +731,11 @@ class TurnView {
   build(el) {
     this.node = make("section", "codex-turn");
     this.node.setAttribute("aria-label", "Codex turn");
-    // Here keys are for buttons and fields, not for the notebook's commands.
-    this.node.setAttribute("data-lm-suppress-shortcuts", "true");
+    // Here keys are for buttons and fields, not for the notebook's commands, which would delete
+    // cells. JupyterLab asks the very element that has the focus.
+    this.node.addEventListener("focusin", (event) => {
+      /** @type {Element} */ (event.target).setAttribute("data-lm-suppress-shortcuts", "true");
+    });
     this.node.dataset.status = "in_progress";
     this.items = make("div", "codex-items");
     this.asking = make("div", "codex-asking");

@@ -1,4 +1,4 @@
-"""A real JupyterLab in headless Chromium, on this machine's loopback only."""
+"""A real JupyterLab and Notebook 7 in headless Chromium, on this machine's loopback only."""
 
 from __future__ import annotations
 
@@ -13,28 +13,49 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
+
+from codex_magic.testing import FakeModel
+
+from . import kernels
+from .drive import Desk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, BrowserContext
+
+    from .drive import Front, Notebook
 
 LESSONS = Path(__file__).parents[2] / "notebooks"
 TOKEN = "tok"
 START_S = 60
+SHOWS_MS = 15_000
 
 
 @dataclass(frozen=True)
 class Lab:
-    """A running JupyterLab, and the folder it shows."""
+    """A running server of JupyterLab and Notebook 7, and the folder they show.
+
+    `data` is where it looks for kernels, `path` what stands on their own paths.
+    """
 
     url: str
     root: Path
+    data: Path
+    path: tuple[str, ...]
 
-    def page_of(self, notebook: str) -> str:
+    def page_of(self, notebook: str, front: Front = "lab") -> str:
         """Return the address of a notebook, with a fresh layout."""
-        return f"{self.url}/lab/tree/{notebook}?reset&token={TOKEN}"
+        folder = {"lab": "lab/tree", "notebook": "notebooks"}[front]
+        return f"{self.url}/{folder}/{notebook}?reset&token={TOKEN}"
+
+    def empty_page(self) -> str:
+        """Return the address of JupyterLab without a notebook."""
+        return f"{self.url}/lab?reset&token={TOKEN}"
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +90,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "JUPYTER_DATA_DIR",
         "JUPYTERLAB_SETTINGS_DIR",
     )
+    path = _path(own / "path")
+    environ = {name: str(own / name) for name in places} | {"PYTHONPATH": os.pathsep.join(path)}
     port = _free_port()
     with (own / "lab.log").open("wb") as log:
         server = subprocess.Popen(
@@ -77,8 +100,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
                 *("--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"),
                 *(f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={root}"),
                 *("--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"),
+                "--JupyterNotebookApp.expose_app_in_browser=True",
             ],
-            env=os.environ | {name: str(own / name) for name in places},
+            env=os.environ | environ,
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -86,11 +110,70 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         url = f"http://127.0.0.1:{port}"
         try:
             _await(url, server)
-            yield Lab(url, root)
+            yield Lab(url, root, own / "JUPYTER_DATA_DIR", path)
         finally:
             _end_kernels(url)
             server.terminate()
             server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def desk(browser: Browser, browser_context_args: dict[str, Any], lab: Lab) -> Iterator[Desk]:
+    expect.set_options(timeout=SHOWS_MS)
+    # One window for all: its cache has what each page of JupyterLab would load again.
+    window: BrowserContext = browser.new_context(**browser_context_args)
+    window.set_default_timeout(SHOWS_MS)
+    yield Desk(window, lab)
+    window.close()
+
+
+@pytest.fixture
+def model() -> Iterator[FakeModel]:
+    """The model that the turns of `notebook` are answered by."""
+    with FakeModel() as made:
+        yield made
+
+
+@pytest.fixture
+def notebook(desk: Desk, model: FakeModel) -> Iterator[Callable[..., Notebook]]:
+    """Open a notebook; its cell 0 has been run, and connects its turns with `model`."""
+    opened: list[Notebook] = []
+
+    def open_(*cells: str, set_up: bool = True, **how: Any) -> Notebook:
+        first = f"import scripted\nscripted.use({model.base_url!r})"
+        made = desk.open([first, *cells], **how)
+        opened.append(made)
+        if set_up:
+            made.run(0)
+            made.settle()
+            assert made.outputs(0) == []
+        return made
+
+    yield open_
+    for made in opened:
+        made.close()
+    assert desk.clear() == [], "the page reported errors"
+
+
+@pytest.fixture(scope="session")
+def kernel_of(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Return the name of the kernel that runs a version of ipykernel, installed at first use."""
+    room = tmp_path_factory.mktemp("kernels")
+    made = {kernels.INSTALLED: "python3"}
+
+    def name(version: str) -> str:
+        if version not in made:
+            made[version] = kernels.make(version, data=lab.data, room=room, path=lab.path)
+        return made[version]
+
+    return name
+
+
+def _path(folder: Path) -> tuple[str, ...]:
+    """Return what stands on the kernels' path: one module of these tests, and what did before."""
+    folder.mkdir()
+    shutil.copy(Path(__file__).with_name("scripted.py"), folder)
+    return tuple(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
 
 
 def _settle(settings: Path) -> None:

@@ -64,6 +64,7 @@ def test_a_lesson_runs_live_and_is_saved_without_its_reader(
     expect(page.get_by_text("Thinking", exact=True).first).to_be_visible(timeout=30_000)
     shot(page, "live-thinking")
     expect(outputs.get_by_text("no model was called")).to_have_count(3, timeout=60_000)
+    expect(page.locator("section.codex-turn")).to_have_count(0)
     page.evaluate(SAVE)
     page.wait_for_function(
         "() => !jupyterapp.shell.currentWidget.context.model.dirty", timeout=10_000
