@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from codex_magic.turn import Turn
 
 INTERVAL_S: Final = 0.1
+SUSTAINED: Final = 30
+"""Drawings of one growing text, after which it is read and no longer awaited."""
+
 Bundle = dict[str, Any]
 
 
@@ -49,11 +52,20 @@ class Pace:
         Seconds on a clock that only goes forward.
     interval_s
         Seconds between two drawings at least.
+    sustained_s
+        The same for a text that has been growing for `SUSTAINED` drawings; as before if None.
     """
 
-    def __init__(self, clock: Callable[[], float], interval_s: float = INTERVAL_S) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        interval_s: float = INTERVAL_S,
+        sustained_s: float | None = None,
+    ) -> None:
         self._clock = clock
         self._interval_s = interval_s
+        self._sustained_s = interval_s if sustained_s is None else sustained_s
+        self._drawings = 0
         self._next = 0.0
         self._begun: tuple[object, ...] = ()
 
@@ -66,14 +78,17 @@ class Pace:
         begun = (len(turn.items), spoken, turn.waiting_for)
         if begun == self._begun and self._clock() < self._next:
             return False
-        self._begun = begun
+        if begun != self._begun:
+            self._begun, self._drawings = begun, 0
         return True
 
     def drawn(self, started: float) -> None:
         """Note that a drawing that was begun at `started` is done."""
         now = self._clock()
+        self._drawings += 1
+        interval_s = self._interval_s if self._drawings < SUSTAINED else self._sustained_s
         # A long turn may take long to draw; it must not draw all the time.
-        self._next = now + max(self._interval_s, 5 * (now - started))
+        self._next = now + max(interval_s, 5 * (now - started))
 
     def now(self) -> float:
         """Return the time."""

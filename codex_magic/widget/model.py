@@ -11,6 +11,7 @@ import base64
 import functools
 import hashlib
 import json
+import re
 import zlib
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
@@ -40,13 +41,19 @@ export default await (loaded["%(name)s"] ??= unpack());
 """
 
 
+_FOR_READERS: Final = re.compile(
+    r"^ */\*\*(?:(?!\*/).)*\*/\n|^ *// [^\n]*\n|^ +", re.MULTILINE | re.DOTALL
+)
+"""Comments and indentation of a script, a fifth of what would be sent."""
+
+
 @functools.cache
 def script() -> str:
     """Return the script as a page gets it."""
     static = files("codex_magic").joinpath("static")
     style = json.dumps(static.joinpath("turn.css").read_text(encoding="utf-8"))
     source = static.joinpath("turn.js").read_text(encoding="utf-8")
-    whole = f"{source}\nconst STYLE = {style};\n".encode()
+    whole = f"{_FOR_READERS.sub('', source)}\nconst STYLE = {style};\n".encode()
     packed = base64.b64encode(zlib.compress(whole, 9)).decode()
     return _LOADER % {"packed": packed, "name": hashlib.sha256(whole).hexdigest()[:16]}
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 INTERVAL_S: Final = 1 / 30
+SUSTAINED_S: Final = 1 / 20
 HELLO_S: Final = 3.0
 """Seconds a front end has to say hello; one that has widgets takes a tenth of a second."""
 
@@ -81,7 +82,7 @@ class WidgetPage:
         self._quiet = quiet
         self._secrets = secrets
         self._clock = clock
-        self._pace = Pace(clock, INTERVAL_S)
+        self._pace = Pace(clock, INTERVAL_S, SUSTAINED_S)
         self._plain: NotebookPage | None = None
         self._report: Callable[[ev.Event], None] = lambda _event: None
         self._hellos: deque[Json] = deque()
@@ -138,6 +139,10 @@ class WidgetPage:
 
     def finish(self, turn: Turn) -> None:
         """Replace the widget by the form that the notebook keeps; see `Page.finish`."""
+        if self._sent is not None and self._plain is None:
+            # The last words at once: a host takes its time to draw what is kept.
+            self._post(view.update(self._sent, turn))
+            self._sent = turn
         self._turn, self._card = turn, None
         bundle = render.saved(turn, quiet=self._quiet, secrets=self._secrets)
         self._publish(bundle, self._displayed_at is not None)

@@ -97,14 +97,13 @@ class KernelDoor:
     def send(self, comm_id: str, content: dict[str, Any]) -> None:
         """Send a widget's custom message.
 
-        Without the header of the cell's request, which widgets do not look at: it would be half of
-        a short message.
+        Without the header of the cell's request and without a topic, which widgets do not look at:
+        they would be half of a short message.
         """
         self._kernel.session.send(
             self._kernel.iopub_socket,
             "comm_msg",
             {"comm_id": comm_id, "data": {"method": "custom", "content": content}},
-            ident=f"comm-{comm_id}".encode(),
         )
 
     # --- receiving ----------------------------------------------------------------------------

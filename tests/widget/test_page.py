@@ -167,6 +167,16 @@ def test_bytes_are_linear_in_the_text(greeted: Stage) -> None:
     assert len(greeted.door.sent) <= 520
 
 
+def test_a_long_text_is_sent_less_often(greeted: Stage) -> None:
+    greeted.fold(MESSAGE)
+    for event in words(1500):
+        greeted.now += 0.002
+        greeted.fold(event)
+    texts = [sent for sent in greeted.door.sent if sent["ops"][-1][0] == "text"]
+    # 30 in the first second, 20 in each of the two behind it.
+    assert 65 <= len(texts) <= 72
+
+
 def test_a_second_view_gets_all_and_the_numbers_go_on(greeted: Stage) -> None:
     greeted.fold(MESSAGE, *words(1))
     number = greeted.door.sent[-1]["n"]
@@ -194,8 +204,10 @@ def test_a_page_whose_host_draws_no_markdown_gets_it_drawn(stage: Stage) -> None
 
 
 def test_what_is_kept_takes_the_place_of_the_widget(greeted: Stage) -> None:
-    greeted.fold(MESSAGE, *words(2), ev.TurnCompleted("completed"))
-    greeted.page.finish(greeted.turn)
+    greeted.fold(MESSAGE, *words(2))
+    over = advance(advance(greeted.turn, words(1)[0]), ev.TurnCompleted("completed"))
+    greeted.page.finish(over)
+    assert ["text", "m", 6, 9, "w0 ", False] in greeted.door.sent[-1]["ops"]
     bundle, replaces = greeted.published[-1]
     assert (set(bundle), replaces) == ({"text/markdown", "text/plain", MIME}, True)
     assert greeted.door.receive is None
