@@ -13,6 +13,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from codex_magic.items import well_formed
 from codex_magic.policy import ApprovalPolicy, Decision, Grant
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class StdinApprover:
                     reason = rest.strip()
                     return Answer(Decision.DECLINE, "person", reason or SAID_NO)
                 case "s" | "stop":
-                    return Answer(Decision.CANCEL, "person", "the person stopped the turn")
+                    return Answer(Decision.CANCEL, "person", STOPPED)
             question = "y, n or s: " if request.grant is None else "y, a, n or s: "
 
     def _inquire(self, request: QuestionRequest) -> Answer:
@@ -126,12 +127,16 @@ class StdinApprover:
         question = "\n".join(["Codex asks:", *_lines(request.question), *options, "Your answer: "])
         while not (said := self._read(question).strip()):
             question = "Your answer: "
-        if said.isdecimal() and 0 < int(said) <= len(request.options):
+        is_number = said not in request.options and said.isdecimal()
+        if is_number and 0 < int(said) <= len(request.options):
             said = request.options[int(said) - 1]
-        return Answer(Decision.ACCEPT, "person", said)
+        return Answer(Decision.ACCEPT, "person", well_formed(said))
 
 
 SAID_NO: Final = "the person said no"
+STOPPED: Final = "the person stopped the turn"
+UNSAID: Final = {Decision.DECLINE: SAID_NO, Decision.CANCEL: STOPPED}
+"""What the model is told where a person gave no reason."""
 
 
 class NobodyApprover:
@@ -191,7 +196,7 @@ def granted(grant: Grant) -> str:
     also = f", writing also in {folders}" if folders else ""
     return (
         f"exactly {_quoted(command)}, in {_quoted(str(grant.cwd))}, sandbox {policy.mode}, "
-        f"{network}{also}, until this kernel ends"
+        f"{network}{also}, whatever the files it names say by then, until this kernel ends"
     )
 
 

@@ -64,8 +64,11 @@ class Front:
             yield NotebookPage(_publisher(), **how), NobodyApprover()
         elif widget and self._misses < MISSES and _routable(kernel):
             page = self._widget(kernel, **how)
-            yield page, page
-            self._misses = 0 if page.greeted else self._misses + page.gave_up
+            try:
+                yield page, page
+            finally:
+                self._misses = 0 if page.greeted else self._misses + page.gave_up
+                self._keep(page)
         else:
             yield NotebookPage(_publisher(), **how), StdinApprover()
 
@@ -79,11 +82,15 @@ class Front:
             self._dropping = Dropping()
         how["drop"] = self._dropping.add
         how["cell"] = str((self._request().get("metadata") or {}).get("cellId") or "")
-        page = WidgetPage(_publisher(), KernelDoor(kernel), otherwise=StdinApprover(), **how)
-        self._pages.append(page)
+        return WidgetPage(_publisher(), KernelDoor(kernel), otherwise=StdinApprover(), **how)
+
+    def _keep(self, page: WidgetPage) -> None:
+        """Let the page answer those that come late, and an older one no longer."""
+        page.leave()
+        if page.widget is not None:
+            self._pages.append(page)
         if len(self._pages) > KEPT:
             self._pages.popleft().close()
-        return page
 
     def _request(self) -> dict[str, Any]:
         """Return the message that the running cell came with."""

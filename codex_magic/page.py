@@ -185,6 +185,8 @@ class TerminalPage:
             return
         started = self._pace.now()
         self._grow(self._body(turn))
+        if turn.waiting_for:
+            self._write(self._brightened())  # the question that comes now is no thought
         self._shown = turn
         self._pace.drawn(started)
 
@@ -194,12 +196,12 @@ class TerminalPage:
             self._write(plain.text(turn, quiet=True) + "\n")
             return
         self._grow(self._body(turn))
-        bright = (
-            plain.BRIGHT
-            if self._printed.rfind(plain.DIM) > self._printed.rfind(plain.BRIGHT)
-            else ""
-        )
-        self._write(f"{bright}\n\n{plain.closing(turn)}\n")
+        self._write(f"{self._brightened()}\n\n{plain.closing(turn)}\n")
+
+    def _brightened(self) -> str:
+        """Return what ends the dimming where it is on."""
+        dim = self._printed.rfind(plain.DIM) > self._printed.rfind(plain.BRIGHT)
+        return plain.BRIGHT * dim
 
     def _body(self, turn: Turn) -> str:
         return plain.body(turn, live=True, dimmed=(self._out or sys.stdout).isatty())

@@ -18,28 +18,21 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from codex_magic import context, sandbox
 from codex_magic import events as ev
-from codex_magic.approval import (
-    DECIDE_YOURSELF,
-    SAID_NO,
-    Answer,
-    ApprovalRequest,
-    Approver,
-    QuestionRequest,
-    verdict,
-)
+from codex_magic.approval import DECIDE_YOURSELF, UNSAID, Answer, Approver, verdict
 from codex_magic.backends.base import Backend, Mailbox, Seat, ToolAnswer, TurnInput
 from codex_magic.errors import BackendError, CodexMagicError
+from codex_magic.interrupts import interrupts_held
 from codex_magic.items import CommandExecution, FileChange, Text, ToolCall
+from codex_magic.opencall import OpenCall, question, told
 from codex_magic.policy import Decision, Grant, Permission
 from codex_magic.tools.ask_user import QuestionCall
 from codex_magic.tools.base import ArgumentsError, Call, Outcome, Tool
-from codex_magic.tools.shell import spoken
 from codex_magic.turn import Turn, TurnRequest, advance, opening
 
 if TYPE_CHECKING:
@@ -97,24 +90,6 @@ class _StoppedError(Exception):
     """A person has ended the turn on its page; the cells behind it go on."""
 
 
-@dataclass(slots=True)
-class _OpenCall:
-    """A tool call that the backend waits for."""
-
-    request_id: Any
-    call: Call | QuestionCall
-    stop: threading.Event = field(default_factory=threading.Event)
-    hand: threading.Thread | None = None
-    answer: Answer | None = None
-
-    @property
-    def permission(self) -> Permission:
-        """Who allowed it: a person, or the policy by asking nobody."""
-        if self.answer is None:
-            return Permission()
-        return Permission(self.answer.decision, self.answer.by)
-
-
 class Running:
     """A turn from its request to its end; see `Session.run`."""
 
@@ -133,8 +108,8 @@ class Running:
         self._approver = approver
         self._tools = hands.tools
         self._grants = hands.grants
-        self._waiting: deque[_OpenCall] = deque()
-        self._open: dict[str, _OpenCall] = {}
+        self._waiting: deque[OpenCall] = deque()
+        self._open: dict[str, OpenCall] = {}
         self._begun = False
         self._seen: set[str] = set()
         self.mailbox: Mailbox = queue.SimpleQueue()
@@ -143,7 +118,19 @@ class Running:
 
     def to_its_end(self, settings: Settings) -> Turn:
         """Run the turn; see `Session.run`."""
-        level = _Level(self._request)
+        try:
+            self._through(settings, _Level(self._request))
+        except BackendError:
+            raise  # it could not be started: there is nothing to stop, and nothing to show
+        except BaseException as error:
+            # Also where the page itself fails: the turn must not go on unseen.
+            with interrupts_held():
+                if isinstance(error, KeyboardInterrupt) or self._begun:
+                    self._stopped()
+            raise
+        return self.turn
+
+    def _through(self, settings: Settings, level: _Level) -> None:
         try:
             self._page.open(self.mailbox.put)
             seat = self._seat()
@@ -154,16 +141,9 @@ class Running:
                 self._step()
             self._tidy()
             self._page.finish(self.turn)
-        except BackendError:
-            raise  # it could not be started: there is nothing to stop, and nothing to show
         except _StoppedError:
-            self._stopped()
-        except BaseException as error:
-            # Also where the page itself fails: the turn must not go on unseen.
-            if isinstance(error, KeyboardInterrupt) or self._begun:
+            with interrupts_held():
                 self._stopped()
-            raise
-        return self.turn
 
     def _seat(self) -> Seat:
         known = self._desk.threads.get(self._request.thread)
@@ -213,8 +193,9 @@ class Running:
             case ev.ToolCallRequested() if not self.turn.is_over:
                 self._requested(event)
             case ev.ApprovalDecided():
-                answer = Answer(Decision(event.decision), event.by, event.reason or SAID_NO)
-                self._answered(event.item_id, answer)
+                decision = Decision(event.decision)
+                reason = event.reason or UNSAID.get(decision, "")
+                self._answered(event.item_id, Answer(decision, event.by, reason))
             case ev.QuestionAnswered():
                 decision = Decision.ACCEPT if event.by else Decision.DECLINE
                 self._answered(event.item_id, Answer(decision, event.by, event.answer))
@@ -236,30 +217,37 @@ class Running:
     # --- what the agent wants done ------------------------------------------------------------
 
     def _requested(self, event: ev.ToolCallRequested) -> None:
+        with interrupts_held():  # a call that is known is answered, whatever comes
+            opened = self._opened(event)
+        if opened is None:
+            return
+        if isinstance(opened.call, QuestionCall):
+            self._inquire(opened, opened.call)
+        else:
+            self._judge(opened, opened.call)
+
+    def _opened(self, event: ev.ToolCallRequested) -> OpenCall | None:
+        """Return the call, checked; None where it was refused."""
         self._seen.add(event.call_id)
         if (tool := self._tools.get(event.tool)) is None:
             offered = ", ".join(self._tools)
             self._refuse(event, f"there is no tool {event.tool!r}; there are: {offered}")
-            return
+            return None
         try:
             call = tool.prepare(event.call_id, event.arguments, self._request)
         except ArgumentsError as error:
             self._refuse(event, f"the arguments do not fit: {error}")
-            return
-        opened = self._open[event.call_id] = _OpenCall(event.request_id, call)
-        self._fold(ev.ItemStarted(call.item))
-        if isinstance(call, QuestionCall):
-            self._inquire(opened, call)
-        else:
-            self._judge(opened, call)
+            return None
+        opened = self._open[event.call_id] = OpenCall(event.request_id, call)
+        return opened
 
-    def _inquire(self, opened: _OpenCall, call: QuestionCall) -> None:
+    def _inquire(self, opened: OpenCall, call: QuestionCall) -> None:
         if self._request.approval == "never":
-            self._settle(opened, call.unanswered(DECIDE_YOURSELF))
+            self._settle(opened, call.unanswered(DECIDE_YOURSELF, "policy"))
         else:
             self._ask(opened)
 
-    def _judge(self, opened: _OpenCall, call: Call) -> None:
+    def _judge(self, opened: OpenCall, call: Call) -> None:
         """Run the call, decline it or ask, as rules, grants and the approval policy say."""
         if call.forbidden:
             opened.answer = Answer(Decision.DECLINE, "rule", call.forbidden)
@@ -287,7 +275,7 @@ class Running:
             self._fold(ev.ItemCompleted(failed))
         self._backend.answer(event.request_id, ToolAnswer(text, success=False))
 
-    def _ask(self, opened: _OpenCall) -> None:
+    def _ask(self, opened: OpenCall) -> None:
         """Ask the person, or have the call wait until those before it are answered."""
         self._waiting.append(opened)
         if len(self._waiting) == 1:
@@ -295,18 +283,19 @@ class Running:
 
     def _ask_next(self) -> None:
         call = self._waiting[0].call
+        self._fold(ev.ItemStarted(call.item))
         if isinstance(call, QuestionCall):
             self._fold(ev.QuestionAsked(call.item.id))
         else:
             self._fold(ev.ApprovalRequested(call.item.id, call.asks))
         self._page.show(self.turn)
         try:
-            answer = self._approver.ask(_question(call, self._request))
+            answer = self._approver.ask(question(call, self._request))
         except EOFError:
             answer = Answer(Decision.DECLINE, "nobody", "nobody answered")
         if answer is not None:
             # Behind whatever arrived while the person thought: the turn may be over by now.
-            self.mailbox.put(_told(call, answer))
+            self.mailbox.put(told(call, answer))
 
     def _answered(self, item_id: str, answer: Answer) -> None:
         """Do what was decided; an answer to what does not wait, or no longer, does nothing."""
@@ -316,45 +305,44 @@ class Running:
         opened.answer = answer
         if self.turn.is_over:
             return  # it is withdrawn, and the page says so
+        self._carry_out(opened, answer)
         if answer.decision is Decision.CANCEL:
-            self._fold_declined(opened)
             raise _StoppedError
-        if isinstance(opened.call, QuestionCall):
-            said = answer.decision is Decision.ACCEPT
-            call = opened.call
-            outcome = (
-                call.answered(answer.reason, answer.by) if said else call.unanswered(answer.reason)
-            )
-            self._settle(opened, outcome)
-        elif answer.decision is Decision.DECLINE:
-            self._decline(opened, opened.call)
-        else:
-            if answer.decision is Decision.ACCEPT_FOR_SESSION and opened.call.grant is not None:
-                self._grants[opened.call.grant] = None
-            self._start(opened, opened.call)
+        while self._waiting and self._waiting[0].call.grant in self._grants:
+            granted = self._waiting.popleft()
+            granted.answer = Answer(Decision.ACCEPT_FOR_SESSION, "grant")
+            self._carry_out(granted, granted.answer)
         if self._waiting:
             self._ask_next()
 
-    def _fold_declined(self, opened: _OpenCall) -> None:
-        if isinstance(opened.call, QuestionCall):
-            self._settle(opened, opened.call.unanswered("the person stopped the turn"))
+    def _carry_out(self, opened: OpenCall, answer: Answer) -> None:
+        call = opened.call
+        if isinstance(call, QuestionCall):
+            said = answer.decision is Decision.ACCEPT
+            outcome = call.answered if said else call.unanswered
+            self._settle(opened, outcome(answer.reason, answer.by))
+        elif answer.decision in (Decision.DECLINE, Decision.CANCEL):
+            self._decline(opened, call)
         else:
-            self._decline(opened, opened.call)
+            if answer.decision is Decision.ACCEPT_FOR_SESSION and call.grant is not None:
+                self._grants[call.grant] = None
+            self._start(opened, call)
 
-    def _decline(self, opened: _OpenCall, call: Call) -> None:
+    def _decline(self, opened: OpenCall, call: Call) -> None:
         reason = opened.answer.reason if opened.answer else ""
         self._settle(opened, call.decline(reason, opened.permission))
 
-    def _start(self, opened: _OpenCall, call: Call) -> None:
+    def _start(self, opened: OpenCall, call: Call) -> None:
+        self._fold(ev.ItemStarted(call.item))
         # An OS thread for each command, because it has to outlive the sandbox: the kernel kills a
         # process whose parent *thread* ends.
         name = f"codex hand {call.item.id}"
-        opened.hand = threading.Thread(
-            target=self._run, args=(opened, call), name=name, daemon=True
-        )
-        opened.hand.start()
+        hand = threading.Thread(target=self._run, args=(opened, call), name=name, daemon=True)
+        with interrupts_held():
+            hand.start()
+            opened.hand = hand
 
-    def _run(self, opened: _OpenCall, call: Call) -> None:
+    def _run(self, opened: OpenCall, call: Call) -> None:
         try:
             outcome = call.run(self.mailbox.put, opened.stop, opened.permission)
         except Exception as error:  # the turn waits for an answer, whatever a tool does
@@ -367,20 +355,21 @@ class Running:
         except Exception:  # likewise: this OS thread has nobody to tell
             log.exception("an answer could not be sent")
 
-    def _settle(self, opened: _OpenCall, outcome: Outcome) -> None:
+    def _settle(self, opened: OpenCall, outcome: Outcome) -> None:
         """Report a finished call to the fold, then to the backend: in this order it is saved."""
         item = outcome.item
         if opened.answer is not None and isinstance(item, CommandExecution | FileChange):
             said = f"{opened.answer.decision.value} by {opened.answer.by}"
             item = msgspec.structs.replace(item, decision=said)
-        self.mailbox.put(ev.ItemCompleted(item))
-        self._open.pop(item.id, None)
-        self._backend.answer(opened.request_id, ToolAnswer(outcome.text, outcome.success))
+        with interrupts_held():
+            self.mailbox.put(ev.ItemCompleted(item))
+            self._open.pop(item.id, None)
+            self._backend.answer(opened.request_id, ToolAnswer(outcome.text, outcome.success))
 
     # --- the end ------------------------------------------------------------------------------
 
     def _stopped(self) -> None:
-        """End the turn on both sides and keep what there is, however often a person interrupts."""
+        """End the turn on both sides and keep what there is; further interrupts are held."""
         deadline = time.monotonic() + PATIENCE_S
         steps: list[Callable[[], None]] = [
             self._backend.interrupt,
@@ -390,17 +379,10 @@ class Running:
             lambda: self._page.finish(self.turn),
         ]
         for step in steps:
-            done = False
-            while not done:
-                # Interrupted again, a step is begun again: none of them may be left out.
-                try:
-                    step()
-                    done = True
-                except KeyboardInterrupt:
-                    continue
-                except Exception:  # what failed before may fail here; the others must be done
-                    log.exception("a turn did not end cleanly")
-                    done = True
+            try:
+                step()
+            except Exception:  # what failed before may fail here; the others must be done
+                log.exception("a turn did not end cleanly")
 
     def _stop_calls(self) -> None:
         for opened in list(self._open.values()):
@@ -427,11 +409,11 @@ class Running:
         if not self.turn.is_over:
             self._fold(ev.TurnCompleted("interrupted", at=time.time()))
 
-    def _withdraw(self, opened: _OpenCall) -> None:
+    def _withdraw(self, opened: OpenCall) -> None:
         """Answer a call that a person was asked about when the turn ended."""
         reason = "the turn was over before anybody answered"
         if isinstance(opened.call, QuestionCall):
-            outcome = opened.call.unanswered(reason)
+            outcome = opened.call.unanswered(reason, "")
         else:
             outcome = opened.call.decline(reason, Permission(Decision.DECLINE, "nobody"))
         item = msgspec.structs.replace(outcome.item, status="interrupted")
@@ -440,39 +422,6 @@ class Running:
         if opened.answer is not None and opened.answer.decision in allowed:
             text = "the turn was over before the answer: nothing was run"
             self._fold(ev.Notice(text, "warning"))
-
-
-def _told(call: Call | QuestionCall, answer: Answer) -> ev.Event:
-    """Return an answer as the event that a page would report of it."""
-    if not isinstance(call, QuestionCall) or answer.decision is Decision.CANCEL:
-        return ev.ApprovalDecided(call.item.id, answer.decision.value, answer.by, answer.reason)
-    by = answer.by if answer.decision is Decision.ACCEPT else ""
-    return ev.QuestionAnswered(call.item.id, answer.reason, by)
-
-
-def _question(call: Call | QuestionCall, request: TurnRequest) -> ApprovalRequest | QuestionRequest:
-    if isinstance(call, QuestionCall):
-        return QuestionRequest(call.item.question, call.item.options, call.item.id)
-    cwd, reason, patch = str(request.cwd), "", False
-    match call.item:
-        case CommandExecution(command=command, cwd=cwd, reason=reason):
-            exact = spoken(command)
-        case FileChange(changes=changes, cwd=cwd, reason=reason):
-            patch = True
-            exact = "\n".join(change.diff for change in changes)
-        case item:
-            exact = item.id
-    return ApprovalRequest(
-        command=exact,
-        cwd=cwd,
-        reason=reason,
-        asks=call.asks,
-        sandbox=request.policy.mode,
-        network=request.policy.network,
-        patch=patch,
-        item_id=call.item.id,
-        grant=call.grant,
-    )
 
 
 class _Level:

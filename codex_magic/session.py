@@ -15,6 +15,7 @@ from codex_magic import events as ev
 from codex_magic import folder
 from codex_magic.backends.base import Backend, Mailbox, ToolSpec
 from codex_magic.errors import CellError
+from codex_magic.items import well_formed
 from codex_magic.running import Desk, Hands, Running
 from codex_magic.sandbox import audit
 from codex_magic.settings import Settings
@@ -202,7 +203,7 @@ class Session:
         """
         if not text.strip():
             raise CellError("there is nothing to add", hint="Type: %codex steer TEXT")
-        self._report(ev.SteerRequested(text))
+        self._report(ev.SteerRequested(well_formed(text)))
 
     def _report(self, event: ev.Event) -> None:
         mailbox = self._mailbox

@@ -13,6 +13,7 @@ from codex_magic.approval import (
     Answer,
     ApprovalRequest,
     NobodyApprover,
+    QuestionRequest,
     StdinApprover,
     describe,
     verdict,
@@ -35,6 +36,23 @@ VERDICTS = {
     ("never", True, False): "decline",
     ("never", True, True): "decline",
 }
+
+
+@pytest.mark.parametrize(
+    ("options", "typed", "answer"),
+    [
+        (("a", "b"), "2", "b"),
+        (("a", "b"), "3", "3"),
+        (("2", "1"), "1", "1"),
+        ((), "1", "1"),
+        (("a",), "\ud83d", "\ufffd"),
+    ],
+)
+def test_a_question_takes_an_option_by_its_number_or_any_words(
+    options: tuple[str, ...], typed: str, answer: str
+) -> None:
+    asked = StdinApprover(lambda _question: typed).ask(QuestionRequest("Which?", options))
+    assert asked == Answer(Decision.ACCEPT, "person", answer)
 
 
 def test_the_table_of_verdicts() -> None:

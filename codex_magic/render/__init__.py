@@ -47,12 +47,6 @@ def saved(
     }
 
 
-def masked(turn: Turn, secrets: frozenset[str]) -> Turn:
-    """Return `turn` with credentials and all `secrets` masked in every text of it."""
-    hidden: Turn = _masked(turn, secrets)
-    return hidden
-
-
 def _trimmed(turn: Turn) -> Turn:
     items = tuple(
         msgspec.structs.replace(item, output=_short(item.output), draft=_short(item.draft))
@@ -71,19 +65,20 @@ def _short(text: Text) -> Text:
 _OURS: Final = frozenset({"id", "level", "outcome", "phase", "status", "version"})
 
 
-def _masked(value: Any, secrets: frozenset[str]) -> Any:
+def masked(value: Any, secrets: frozenset[str]) -> Any:
+    """Return a turn, or any value of such parts, with credentials and all `secrets` masked."""
     match value:
         case str():
             return mask(value, secrets)
         case Text():
             return Text(mask(str(value), secrets)) if value else value
         case dict():
-            return {mask(key, secrets): _masked(part, secrets) for key, part in value.items()}
+            return {mask(key, secrets): masked(part, secrets) for key, part in value.items()}
         case list() | tuple():
-            return type(value)(_masked(part, secrets) for part in value)
+            return type(value)(masked(part, secrets) for part in value)
         case msgspec.Struct():
             parts = ((name, getattr(value, name)) for name in value.__struct_fields__)
-            masked = {name: _masked(p, secrets) for name, p in parts if name not in _OURS}
-            return msgspec.structs.replace(value, **masked)
+            hidden = {name: masked(p, secrets) for name, p in parts if name not in _OURS}
+            return msgspec.structs.replace(value, **hidden)
         case _:
             return value

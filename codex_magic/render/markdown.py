@@ -84,7 +84,7 @@ def _block(item: Item, turn: Turn) -> str:  # noqa: C901 - one flat table
         case UserMessage() if item.id == PROMPT_ID:
             return ""
         case UserMessage():
-            return f"**Added while it ran:** {_escaped(str(item.text))}"
+            return f"**Added while it ran:** {_rows(str(item.text))}"
 
 
 def _command(item: CommandExecution, *, live: bool, asked: bool) -> str:
@@ -133,10 +133,18 @@ def _edit(item: FileChange, *, asked: bool) -> str:
 
 
 def _question(item: Question, *, asked: bool) -> str:
-    lines = [f"**Codex asked:** {_escaped(item.question)}"]
-    lines += [f"- {_escaped(option)}" for option in item.options]
-    lines += ["", f"**{words.answered(item, asked=asked)}:** {_escaped(item.answer)}"]
-    return "\n".join(lines) if item.answer else "\n".join(lines[:-2])
+    lines = [f"**Codex asked:** {_rows(item.question)}"]
+    lines += [f"- <span>{_rows(option)}</span>" for option in item.options]
+    if item.answer:
+        lines += ["", f"**{words.answered(item)}:** {_rows(item.answer)}"]
+    elif asked:
+        lines += ["", _note(words.WAITING)]
+    return "\n".join(lines)
+
+
+def _rows(text: str) -> str:
+    """Return what somebody wrote, with its lines and nothing else of Markdown."""
+    return "<br>".join(map(_escaped, words.prose(text).split("\n")))
 
 
 def _details(summary: str, inside: str, *, opened: bool = False) -> str:

@@ -137,7 +137,7 @@ def _told(receipt: Receipt | None) -> list[str]:
 
 def _question(item: Question) -> str:
     lines = [f"Codex asked: {words.prose(item.question)}"]
-    lines += [f"  - {words.prose(option)}" for option in item.options]
+    lines += ["  - " + words.prose(option).replace("\n", "\n    ") for option in item.options]
     if item.answer:
         lines.append(f"{words.answered(item)}: {words.prose(item.answer)}")
     return "\n".join(lines)

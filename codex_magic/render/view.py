@@ -52,6 +52,9 @@ WINDOW: Final = 64 * 1024
 FLOOD: Final = 16 * 1024
 """Characters of one command's output that are sent within one interval."""
 
+FINISHED: Final = 8 * 1024
+"""The same of a command that has ended: a turn may have hundreds."""
+
 DIFF: Final = 128 * 1024
 ARGUMENTS: Final = 8 * 1024
 
@@ -61,7 +64,8 @@ def whole(turn: Turn) -> list[Operation]:
     operations: list[Operation] = [["turn", _turn(turn)]]
     for item in _shown(turn):
         operations.append(["item", _item(item, asked=turn.waiting_for == item.id)])
-        operations.extend(_grown(item.id, EMPTY, _text(item), window=_window(item, WINDOW)))
+        shown = WINDOW if item.status == "in_progress" else FINISHED
+        operations.extend(_grown(item.id, EMPTY, _text(item), window=_window(item, shown)))
     return operations
 
 
@@ -79,7 +83,8 @@ def update(old: Turn, new: Turn) -> list[Operation]:
         facts = _item(item, asked=asked)
         if was is None or facts != _item(was, asked=asked_before):
             operations.append(["item", facts])
-        text = EMPTY if was is None else _text(was)
+        # Of another kind it is laid out anew.
+        text = _text(was) if was is not None and type(was) is type(item) else EMPTY
         operations.extend(_grown(item.id, text, _text(item), window=_window(item, FLOOD)))
     return operations
 
@@ -173,7 +178,7 @@ def _facts(item: Item, asked: bool) -> Json:  # noqa: FBT001 - as `_item` has it
             answer = words.prose(item.answer)
             return {
                 "question": words.prose(item.question),
-                "answer": f"{words.answered(item, asked=asked)}: {answer}" if answer else "",
+                "answer": f"{words.answered(item)}: {answer}" if answer else "",
             }
         case ToolCall():
             arguments = words.shortened(words.clean(item.arguments), ARGUMENTS)

@@ -76,10 +76,8 @@ def settled(item: FileChange, *, asked: bool = False) -> str:
     return ended + level(item.receipt)
 
 
-def answered(item: Question, *, asked: bool = False) -> str:
-    """Return what stands before the answer to a question, or in its place."""
-    if asked:
-        return WAITING.capitalize()
+def answered(item: Question) -> str:
+    """Return what stands before the answer to a question."""
     return "Answer" if item.status == "completed" else "No answer"
 
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from codex_magic.interrupts import interrupts_held
 from codex_magic.sandbox import cgroup
 from codex_magic.sandbox.output import Capture
 from codex_magic.sandbox.refused import Refused
@@ -27,7 +26,7 @@ from codex_magic.sandbox.tree import GRACE_S
 from codex_magic.sandbox.usage import Usage, set_limits, size
 
 if TYPE_CHECKING:
-    from types import FrameType
+    import threading
 
     from codex_magic.items import Outcome
     from codex_magic.policy import Limits
@@ -253,25 +252,3 @@ def _end(tree: Tree, stack: contextlib.ExitStack) -> dict[int, str]:
 def _undisturbed(work: Callable[[], None]) -> None:
     with interrupts_held():
         work()
-
-
-@contextlib.contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Keep a Ctrl-C for later: what is done meanwhile must not be left half done.
-
-    That is the time between a process's birth and its being known, and that in which what it left
-    behind is put aside. Only Python's own handler waits: a signal blocked for the OS thread would
-    stay blocked in the command.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    held: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda *arrived: held.append(arrived))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if held:
-            handler(*held[-1])

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from codex_magic.interrupts import interrupts_held
 from codex_magic.items import FILES_NAMED
 from codex_magic.sandbox import aftermath, footprint, shadowing
 from codex_magic.sandbox.bwrap import outermost, roots
-from codex_magic.sandbox.process import interrupts_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -28,6 +28,7 @@ const ARMED_MS = 350; // a card that appears under a moving pointer must not be 
 const TYPING_MS = 1500; // whoever types elsewhere keeps the focus
 const WINDOW = 64 * 1024; // characters of one command's output that are kept on the page
 const LONGEST_LINE = 4096; // a longer one is broken, so that adding to it stays cheap
+const MOST_LINES = 2000; // of what arrives at once
 const SETTLE_MS = 120; // the last piece of a text is drawn as Markdown when it has rested so long
 
 /**
@@ -63,8 +64,15 @@ function field(label) {
   const node = /** @type {HTMLInputElement} */ (make("input", "codex-field"));
   node.type = "text";
   node.placeholder = label;
+  node.maxLength = 20000; // what the kernel takes
   node.setAttribute("aria-label", label);
   return node;
+}
+
+/** An Enter that chooses a word in an input method sends nothing.
+ * @param {KeyboardEvent} event */
+function isEnter(event) {
+  return event.key === "Enter" && !event.isComposing;
 }
 
 // --- text that comes from elsewhere -------------------------------------------------------------
@@ -91,7 +99,7 @@ const KEPT = new Set(
   ("A BLOCKQUOTE BR CODE DEL DIV EM H1 H2 H3 H4 H5 H6 HR INPUT LI OL P PRE S SPAN STRONG " +
     "TABLE TBODY TD TH THEAD TR UL").split(" "),
 );
-const CLASSES = /^(?:language-[\w+-]+|cm-[\w-]+|ͼ\w+|jp-[\w-]+|codex-[\w-]+)$/;
+const CLASSES = /^(?:language-[\w+-]+|cm-[\w-]+|ͼ\w+)$/; // of code, and no others' looks
 const ADDRESS = /^(?:https?:|mailto:|#)/i;
 
 /**
@@ -325,7 +333,7 @@ class Output {
     this.styleAtLine = "";
     this.current = make("span");
     /** @type {{ node: HTMLElement, length: number }[]} */
-    this.blocks = [];
+    this.pieces = [];
     this.length = 0;
   }
 
@@ -336,8 +344,9 @@ class Output {
     const lines = (this.line + text).split("\n");
     this.line = /** @type {string} */ (lines.pop());
     if (this.line.length > LONGEST_LINE) {
-      lines.push(this.line.slice(0, -1));
-      this.line = this.line.slice(-1);
+      const end = this.line.length - (/[\ud800-\udbff]/.test(this.line.at(-2) ?? "") ? 2 : 1);
+      lines.push(this.line.slice(0, end));
+      this.line = this.line.slice(end);
     }
     if (lines.length) this.add(lines);
     this.style = this.styleAtLine;
@@ -349,16 +358,15 @@ class Output {
   add(lines) {
     const block = make("div");
     this.style = this.styleAtLine;
-    for (const line of lines.slice(-2000)) {
-      block.append(this.coloured(line), "\n");
-    }
+    for (const line of lines.slice(-MOST_LINES)) block.append(this.coloured(line), "\n");
+    if (lines.length > MOST_LINES) this.cut();
     this.styleAtLine = this.style;
     const length = lines.reduce((sum, line) => sum + line.length + 1, 0);
     this.node.insertBefore(block, this.current);
-    this.blocks.push({ node: block, length });
+    this.pieces.push({ node: block, length });
     this.length += length;
-    while (this.blocks.length > 1 && this.length > WINDOW) {
-      const oldest = /** @type {{ node: HTMLElement, length: number }} */ (this.blocks.shift());
+    while (this.pieces.length > 1 && this.length > WINDOW) {
+      const oldest = /** @type {{ node: HTMLElement, length: number }} */ (this.pieces.shift());
       oldest.node.remove();
       this.length -= oldest.length;
       this.cut();
@@ -400,7 +408,7 @@ class Output {
 
   reset() {
     this.node.replaceChildren();
-    this.blocks = [];
+    this.pieces = [];
     this.length = 0;
     this.line = this.style = this.styleAtLine = "";
     this.current = make("span");
@@ -437,7 +445,7 @@ function paint(style, codes) {
 // --- items --------------------------------------------------------------------------------------
 
 /** One item: what is laid out anew when its facts change, and its text, which only grows. */
-class Block {
+class ItemView {
   /**
    * @param {Item} item
    * @param {Render | null} render
@@ -576,7 +584,15 @@ function plan(steps) {
 // --- the card -----------------------------------------------------------------------------------
 
 let typedAt = -Infinity;
+let watching = 0; // views that want to know when somebody types
 const noteTyping = () => (typedAt = performance.now());
+
+/** @param {number} more */
+function watchTyping(more) {
+  watching += more;
+  if (watching) document.addEventListener("keydown", noteTyping, true);
+  else document.removeEventListener("keydown", noteTyping, true);
+}
 
 /** What a person is asked, and what they can say to it. */
 class CardView {
@@ -610,7 +626,7 @@ class CardView {
       this.answer({ k: "decide", decision, reason: reason.value });
     // Enter never allows; in the reason it sends the refusal that the reason is for.
     reason.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && reason.value.trim()) decide("decline");
+      if (isEnter(event) && reason.value.trim()) decide("decline");
     });
     const allow = [button("Allow once", "codex-button codex-allow", () => decide("accept"))];
     if (this.card.grant) {
@@ -636,7 +652,7 @@ class CardView {
       if (answer.value.trim()) this.answer({ k: "answer", text: answer.value });
     };
     answer.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") say();
+      if (isEnter(event)) say();
     });
     const options = (this.card.options ?? []).map((option, i) =>
       button(option, "codex-button", () => this.answer({ k: "answer", option: i })),
@@ -704,8 +720,8 @@ class TurnView {
     this.model = model;
     this.render = renderer(model.widget_manager);
     this.n = -1; // nothing is here yet
-    /** @type {Map<string, Block>} */
-    this.blocks = new Map();
+    /** @type {Map<string, ItemView>} */
+    this.views = new Map();
     /** @type {Turn} */
     this.turn = { status: "in_progress", ended: "", notices: [], facts: [], waiting: false };
     /** @type {CardView | null} */
@@ -720,7 +736,7 @@ class TurnView {
     this.lost = () => this.gone();
     model.on("msg:custom", this.receive);
     model.on("comm_live_update", this.lost);
-    document.addEventListener("keydown", noteTyping, true);
+    watchTyping(1);
     this.clock = window.setInterval(() => this.tell(), 1000);
     const snapshot = model.get("snapshot");
     if (snapshot?.all) this.take(snapshot);
@@ -748,12 +764,15 @@ class TurnView {
     this.time.setAttribute("aria-hidden", "true");
     this.facts = make("span", "codex-facts");
     this.controls = make("span", "codex-controls");
-    this.stops = make("span", "codex-stops");
+    const stops = make("span", "codex-stops");
+    this.dropping = button("", "codex-button", () => this.stop(this.waiting));
+    this.dropping.hidden = true;
+    stops.append(button("Stop", "codex-button", () => this.stop([])), this.dropping);
     const line = make("div", "codex-line");
     const sign = make("span", "codex-spinner");
     sign.setAttribute("aria-hidden", "true");
     line.append(sign, this.word, this.time, this.facts);
-    this.controls.append(this.steer(), this.stops);
+    this.controls.append(this.steer(), stops);
     this.footer.append(line, this.controls);
     const style = make("style");
     style.textContent = STYLE;
@@ -771,7 +790,7 @@ class TurnView {
       text.value = "";
     };
     text.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && !event.isComposing) send();
+      if (isEnter(event)) send();
     });
     form.append(text, button("Send", "codex-button codex-quiet", send));
     return form;
@@ -782,17 +801,12 @@ class TurnView {
     const running = this.turn.status === "in_progress" && this.cell;
     const waiting = running ? queued(this.model.widget_manager, this.cell) : [];
     this.waiting = waiting;
-    const label = `Stop, and drop ${waiting.length} more %%codex ${waiting.length === 1 ? "cell" : "cells"}`;
-    const words = waiting.length ? ["Stop", label] : ["Stop"];
-    if (this.stops?.dataset.words === words.join("|")) return;
-    const stop = button("Stop", "codex-button", () => this.stop([]));
-    this.stops?.replaceChildren(stop);
-    if (waiting.length) {
-      this.stops?.append(
-        button(label, "codex-button", () => this.stop(this.waiting)),
-      );
+    const cells = waiting.length === 1 ? "cell" : "cells";
+    const label = waiting.length ? `Stop, and drop ${waiting.length} more %%codex ${cells}` : "";
+    if (this.dropping) {
+      this.dropping.textContent = label;
+      this.dropping.hidden = !label;
     }
-    if (this.stops) this.stops.dataset.words = words.join("|");
   }
 
   /** @param {string[]} drop */
@@ -813,7 +827,7 @@ class TurnView {
   take(message) {
     if (message.kept) keep(this.model.widget_manager, message.widget ?? "", message.kept);
     if (message.all) {
-      if (this.n >= message.n && this.blocks.size) return; // another view has asked for it
+      if (this.n >= message.n && this.views.size) return; // another view has asked for it
       this.clear();
       this.n = message.n;
       this.apply(message.all);
@@ -830,8 +844,8 @@ class TurnView {
   }
 
   clear() {
-    for (const block of this.blocks.values()) block.dispose();
-    this.blocks.clear();
+    for (const view of this.views.values()) view.dispose();
+    this.views.clear();
     this.items?.replaceChildren();
   }
 
@@ -853,9 +867,9 @@ class TurnView {
       case "item":
         return this.item(operation[1]);
       case "text":
-        return this.blocks.get(operation[1])?.grow(operation[2], operation[3], operation[4], operation[5]) ?? false;
+        return this.views.get(operation[1])?.grow(operation[2], operation[3], operation[4], operation[5]) ?? false;
       case "html": {
-        const text = this.blocks.get(operation[1])?.text;
+        const text = this.views.get(operation[1])?.text;
         if (!this.render && text instanceof Prose) text.show(operation[2]);
         return true;
       }
@@ -891,23 +905,26 @@ class TurnView {
 
   /** @param {Item} item */
   item(item) {
-    const found = this.blocks.get(item.id);
-    if (found) {
+    const found = this.views.get(item.id);
+    if (found?.item.kind === item.kind) {
       found.show(item);
       return true;
     }
-    const block = new Block(item, this.render);
-    this.blocks.set(item.id, block);
-    this.items?.append(block.node);
+    const view = new ItemView(item, this.render);
+    this.views.set(item.id, view);
+    if (found) {
+      found.dispose();
+      found.node.replaceWith(view.node);
+    } else this.items?.append(view.node);
     if (item.kind === "message") {
-      for (const other of this.blocks.values()) if (other.item.kind === "reasoning") other.fold(false);
+      for (const other of this.views.values()) if (other.item.kind === "reasoning") other.fold(false);
     }
     return true;
   }
 
   /** Say in a word what goes on, for eyes and for screen readers. */
   tell() {
-    const last = [...this.blocks.values()].at(-1)?.item;
+    const last = [...this.views.values()].at(-1)?.item;
     const doing = last?.status === "in_progress" ? last.kind : "";
     /** @type {Record<string, string>} */
     const words = { command: "Running a command …", message: "Writing …", change: "Changing files …" };
@@ -926,20 +943,29 @@ class TurnView {
     if (!this.stopping) this.offer();
   }
 
+  /** The connection has changed: say that the kernel is gone, unless it answers. */
   gone() {
     if (this.turn.status !== "in_progress") return;
     this.turn = { ...this.turn, status: "interrupted", ended: "The kernel is gone, and the turn with it" };
     if (this.node) this.node.dataset.status = "interrupted";
     this.card?.remove();
+    this.card = null;
     this.tell();
+    this.n = -1;
+    try {
+      this.hello();
+    } catch {
+      // nobody hears it
+    }
   }
 
   dispose() {
     this.model.off("msg:custom", this.receive);
     this.model.off("comm_live_update", this.lost);
     window.clearInterval(this.clock);
+    watchTyping(-1);
     this.card?.remove();
-    for (const block of this.blocks.values()) block.dispose();
+    for (const view of this.views.values()) view.dispose();
   }
 }
 

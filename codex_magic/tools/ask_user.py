@@ -62,6 +62,8 @@ class AskUserTool:
 class QuestionCall:
     """A question, ready to be asked."""
 
+    grant = None
+
     def __init__(self, item: Question) -> None:
         self.item = item
 
@@ -70,7 +72,7 @@ class QuestionCall:
         item = msgspec.structs.replace(self.item, status="completed", answer=text, answered_by=by)
         return Outcome(item, f"outcome: answered\nanswer: {text}", success=True)
 
-    def unanswered(self, reason: str) -> Outcome:
+    def unanswered(self, reason: str, by: str) -> Outcome:  # noqa: ARG002 - as `answered` has it
         """Return the outcome of having no answer."""
         item = msgspec.structs.replace(self.item, status="declined", answer=reason)
         return Outcome(item, f"outcome: no answer - {reason}", success=False)

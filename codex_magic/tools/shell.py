@@ -172,8 +172,8 @@ class ShellCall:
         known = judgement.verdict == "allow" or _only_looks(self._command)
         self.harmless = not self.asks and known
         # Without a sandbox the same words may come to do something else: a script may have changed.
-        alone = bool(asked.unsandboxed) and self._policy != request.policy
-        self.grant = None if alone else Grant(self._command, self._cwd, self._policy)
+        bare = self._policy.mode == "full-access"
+        self.grant = None if bare else Grant(self._command, self._cwd, self._policy)
         self.item = CommandExecution(
             id=call_id,
             command=self._command,

@@ -8,6 +8,7 @@ asked by `input`. At the end the widget is replaced by the form that the noteboo
 
 from __future__ import annotations
 
+import logging
 import secrets as random
 import threading
 import time
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic import events as ev
 from codex_magic import render
-from codex_magic.approval import SAID_NO, Answer, ApprovalRequest, QuestionRequest, card
+from codex_magic.approval import Answer, ApprovalRequest, QuestionRequest, card
+from codex_magic.interrupts import interrupts_held
+from codex_magic.items import well_formed
 from codex_magic.page import Bundle, NotebookPage, Pace
 from codex_magic.policy import Decision
 from codex_magic.render import view
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from codex_magic.turn import Turn
     from codex_magic.widget.model import TurnWidget
     from codex_magic.widget.routing import Door
+
+log = logging.getLogger("codex_magic")
 
 Json = dict[str, Any]
 
@@ -107,6 +112,10 @@ class WidgetPage:
         """Whether it has waited for that in vain."""
         return self._plain is not None
 
+    def leave(self) -> None:
+        """Take no more messages while a cell runs; the turn is over, however it ended."""
+        self._door.close()
+
     def close(self) -> None:
         """Let the widget go; a page that still shows it gets no more answers."""
         if self.widget is not None:
@@ -139,16 +148,24 @@ class WidgetPage:
 
     def finish(self, turn: Turn) -> None:
         """Replace the widget by the form that the notebook keeps; see `Page.finish`."""
-        if self._sent is not None and self._plain is None:
-            # The last words at once: a host takes its time to draw what is kept.
-            self._post(view.update(self._sent, turn))
-            self._sent = turn
-        self._turn, self._card = turn, None
-        bundle = render.saved(turn, quiet=self._quiet, secrets=self._secrets)
-        self._publish(bundle, self._displayed_at is not None)
-        self._displayed_at = self._displayed_at or self._clock()
-        self._kept = bundle
-        self._door.close()
+        try:
+            self._last_words(turn)
+            self._turn, self._card, self._asked = turn, None, None
+            bundle = render.saved(turn, quiet=self._quiet, secrets=self._secrets)
+            self._kept = bundle
+            self._publish(bundle, self._displayed_at is not None)
+            self._displayed_at = self._displayed_at or self._clock()
+        finally:
+            self._door.close()
+
+    def _last_words(self, turn: Turn) -> None:
+        """Send what has not been shown yet: a host takes its time to draw what is kept."""
+        if self._sent is None or self._plain is not None:
+            return
+        try:
+            self._bring_up(turn, self._sent)
+        except Exception:  # what is kept says the same
+            log.exception("the last words of a turn could not be sent")
 
     def _display(self) -> None:
         from codex_magic.widget.model import TurnWidget  # noqa: PLC0415 - at the first turn
@@ -158,8 +175,9 @@ class WidgetPage:
         model_id = self.widget.model_id
         self._door.open(model_id, self._receive)
         shown = {"model_id": model_id, "version_major": 2, "version_minor": 0}
-        self._publish({WIDGET: shown, "text/plain": "Codex is at work …"}, False)  # noqa: FBT003 - the first
-        self._displayed_at = self._clock()
+        with interrupts_held():  # else it would be displayed twice
+            self._publish({WIDGET: shown, "text/plain": "Codex is at work …"}, False)  # noqa: FBT003 - the first
+            self._displayed_at = self._clock()
 
     def _give_up_waiting(self) -> None:
         """Go on without a widget where nobody says hello."""
@@ -184,30 +202,37 @@ class WidgetPage:
             return
         while self._hellos:
             self._draws = self._draws or self._hellos.popleft().get("markdown") is False
+        if self._sent is not None:
+            # Under a number of its own: views that have all before it will not look at the rest.
+            self._bring_up(self._turn, self._sent)
         self._sent = self._turn
         self._door.send(self.widget.model_id, self._everything(self._turn))
         self._pace.drawn(self._pace.now())
 
     def _everything(self, turn: Turn) -> Json:
-        operations = [["page", self._own()], *view.whole(turn)]
+        operations = [["page", self._own(self._card)], *view.whole(turn)]
         operations += view.drawn(None, turn) if self._draws else []
         return {"n": self._number, "all": operations}
 
-    def _own(self) -> Json:
-        return {"quiet": self._quiet, "cell": self._cell, "card": self._card}
+    def _own(self, shown: Json | None) -> Json:
+        return {"quiet": self._quiet, "cell": self._cell, "card": shown}
 
     def _update(self, turn: Turn) -> None:
         if not self._pace.due(turn) or self._sent is None:
             return
         started = self._pace.now()
-        operations = view.update(self._sent, turn)
-        operations += view.drawn(self._sent, turn) if self._draws else []
+        self._bring_up(turn, self._sent)
+        self._pace.drawn(started)
+
+    def _bring_up(self, turn: Turn, sent: Turn) -> None:
+        """Send what `turn` has beyond what was sent."""
+        operations = view.update(sent, turn)
+        operations += view.drawn(sent, turn) if self._draws else []
         if self._card is not None and not turn.waiting_for:
             self._card = self._asked = None
-            operations.append(["page", self._own()])
+            operations.append(["page", self._own(self._card)])
         self._sent = turn
         self._post(operations)
-        self._pace.drawn(started)
 
     def _post(self, operations: list[view.Operation]) -> None:
         if operations and self.widget is not None:
@@ -219,8 +244,11 @@ class WidgetPage:
         if self._turn is None:
             return {}
         turn = render.masked(self._turn, self._secrets)
+        shown: Json | None = render.masked(self._card, self._secrets)
+        operations = [["page", self._own(shown)], *view.whole(turn)]
+        operations += view.drawn(None, turn) if self._draws else []
         widget = "" if self.widget is None else self.widget.model_id
-        return self._everything(turn) | {"widget": widget, "kept": self._kept}
+        return {"n": self._number, "all": operations, "widget": widget, "kept": self._kept}
 
     def _late(self, content: Any) -> None:
         """Answer a page that says hello when the turn is over: it was reloaded meanwhile."""
@@ -266,7 +294,7 @@ class WidgetPage:
         if isinstance(asked, QuestionRequest) and decision != Decision.CANCEL:
             self._asked = asked  # a question is not decided, it is answered
         elif asked is not None:
-            reason = _text(content.get("reason")) or SAID_NO
+            reason = _text(content.get("reason"))
             self._report(ev.ApprovalDecided(asked.item_id, decision, "person", reason))
 
     def _answer(self, content: Json) -> None:
@@ -289,7 +317,7 @@ class WidgetPage:
         # A key that nobody can know who has not seen the card.
         self._card = card(request) | {"key": random.token_hex(16)}
         self._asked = request
-        self._post([["page", self._own()]])
+        self._post([["page", self._own(self._card)]])
         return None
 
     def _is_greeted(self) -> bool:
@@ -307,4 +335,4 @@ def _warm() -> None:
 
 
 def _text(value: Any) -> str:
-    return value.strip()[:LONGEST] if isinstance(value, str) else ""
+    return well_formed(value).strip()[:LONGEST] if isinstance(value, str) else ""

@@ -17,6 +17,8 @@ from typing import Any, Final, Protocol
 
 import zmq
 
+from codex_magic.interrupts import interrupts_held
+
 log = logging.getLogger("codex_magic")
 
 Receive = Callable[[Any, Any], None]
@@ -91,7 +93,8 @@ class KernelDoor:
             return
         self._pumped = now
         if self._reader is None:
-            self._stream.flush(zmq.POLLIN, 20)
+            with interrupts_held():  # what has been read must reach the kernel's queue
+                self._stream.flush(zmq.POLLIN, 20)
         self._acknowledge()
 
     def send(self, comm_id: str, content: dict[str, Any]) -> None:
@@ -143,7 +146,10 @@ class KernelDoor:
             return False
         whole = session.deserialize(parts, content=True, copy=False)
         self._taken.append(whole)
-        receive(whole["content"]["data"].get("content"), whole["header"].get("date"))
+        try:
+            receive(whole["content"]["data"].get("content"), whole["header"].get("date"))
+        except Exception:  # it is taken all the same: the kernel could do nothing with it
+            log.exception("a message of a page could not be read")
         return True
 
     def _acknowledge(self) -> None:

@@ -44,7 +44,7 @@ HOSTILE = {
     "<form action='http://e.org'><input name=a><button>b</button></form>": "☐ b",
     "<link rel=stylesheet href='http://e.org/x.css'><style>p {}</style>t": "t",
     "<base href='http://e.org'><meta http-equiv=refresh content='0;http://e.org'>t": "t",
-    "<p class='jp-x evil codex-y'>t</p>": '<p class="jp-x codex-y">t</p>',
+    "<p class='jp-x evil codex-y'>t</p>": "<p>t</p>",
     "<template><img src=x></template>t": "t",
     "<ol start=3><li>t</li></ol>": '<ol start="3"><li>t</li></ol>',
     "<input type=checkbox checked>t": "☑ t",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,6 +158,7 @@ def test_bytes_are_linear_in_the_text(greeted: Stage) -> None:
         greeted.fold(event)
     greeted.now += INTERVAL_S
     greeted.page.show(greeted.turn)
+    size = len(json.dumps(greeted.door.sent))
     texts = [
         operation[4]
         for sent in greeted.door.sent
@@ -164,7 +166,8 @@ def test_bytes_are_linear_in_the_text(greeted: Stage) -> None:
         if operation[0] == "text"
     ]
     assert "".join(texts) == "".join(f"w{i} " for i in range(2000))
-    assert len(greeted.door.sent) <= 520
+    # Each word once, and a hundred bytes for each message that brings some.
+    assert size <= sum(map(len, texts)) + 100 * len(greeted.door.sent)
 
 
 def test_a_long_text_is_sent_less_often(greeted: Stage) -> None:
@@ -184,6 +187,27 @@ def test_a_second_view_gets_all_and_the_numbers_go_on(greeted: Stage) -> None:
     greeted.page.show(greeted.turn)
     assert greeted.door.sent[-1]["n"] == number
     assert "all" in greeted.door.sent[-1]
+
+
+def test_what_waits_to_be_sent_when_a_second_view_comes_reaches_the_first_one_too(
+    greeted: Stage,
+) -> None:
+    greeted.fold(MESSAGE, *words(1))
+    number = greeted.door.sent[-1]["n"]
+    greeted.fold(ev.Notice("look"), *words(1))  # not due yet
+    greeted.person(k="hello", markdown=True)
+    greeted.page.show(greeted.turn)
+    update, everything = greeted.door.sent[-2:]
+    assert [operation[0] for operation in update["ops"]] == ["turn", "text"]
+    assert (update["n"], everything["n"]) == (number + 1, number + 1)
+
+
+def test_a_card_that_is_decided_is_not_shown_to_a_second_view(greeted: Stage) -> None:
+    greeted.ask()
+    greeted.turn = advance(greeted.turn, ev.ApprovalDecided("c", "accept"))
+    greeted.person(k="hello", markdown=True)
+    greeted.page.show(greeted.turn)
+    assert greeted.door.sent[-1]["all"][0][1]["card"] is None
 
 
 def test_a_page_whose_host_draws_no_markdown_gets_it_drawn(stage: Stage) -> None:
@@ -232,6 +256,35 @@ def test_the_state_is_the_turn_as_it_stands_with_secrets_masked() -> None:
     assert over["widget"] == widget.model_id
 
 
+def test_a_card_in_the_state_is_masked_and_can_still_be_answered() -> None:
+    stage = Stage(secrets=frozenset({"swordfish1"}))
+    stage.greet()
+    key = stage.ask(ApprovalRequest("curl -H swordfish1", "/w", "", (), "read-only", item_id="c"))
+    assert stage.page.widget is not None
+    state = stage.page.widget.get_state()["snapshot"]
+    card = state["all"][0][1]["card"]
+    assert (card["key"], card["command"]) == (key, "curl -H ***masked***")
+
+
+@pytest.mark.parametrize("broken", ["publish", "send"])
+def test_messages_are_left_alone_again_whatever_goes_wrong_at_the_end(
+    greeted: Stage, broken: str
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise OSError("the socket is closed")
+
+    greeted.fold(MESSAGE, *words(1))
+    if broken == "send":
+        greeted.door.send = fail  # type: ignore[method-assign]
+        greeted.page.finish(advance(greeted.turn, ev.TurnCompleted("completed")))
+        assert MIME in greeted.published[-1][0]
+    else:
+        greeted.page._publish = fail
+        with pytest.raises(OSError, match="closed"):
+            greeted.page.finish(advance(greeted.turn, ev.TurnCompleted("completed")))
+    assert greeted.door.receive is None
+
+
 # --- front ends without widgets --------------------------------------------------------------
 
 
@@ -277,16 +330,20 @@ def test_a_card_says_all_and_hides_nothing(greeted: Stage) -> None:
             "It asks to write in /x.",
             "Its reason: why\\x1b[2J",
         ],
-        "grant": "exactly ls, in /w, sandbox workspace-write, with network, until this kernel ends",
+        "grant": (
+            "exactly ls, in /w, sandbox workspace-write, with network, "
+            "whatever the files it names say by then, until this kernel ends"
+        ),
     }
 
 
 DECISIONS = [
-    ({"decision": "accept"}, ("accept", "the person said no")),
-    ({"decision": "accept_for_session"}, ("accept_for_session", "the person said no")),
+    ({"decision": "accept"}, ("accept", "")),
+    ({"decision": "accept_for_session"}, ("accept_for_session", "")),
     ({"decision": "decline", "reason": " not now "}, ("decline", "not now")),
-    ({"decision": "decline", "reason": 7}, ("decline", "the person said no")),
-    ({"decision": "cancel"}, ("cancel", "the person said no")),
+    ({"decision": "decline", "reason": 7}, ("decline", "")),
+    ({"decision": "decline", "reason": "cut \ud83d"}, ("decline", "cut \ufffd")),
+    ({"decision": "cancel"}, ("cancel", "")),
 ]
 
 

@@ -35,6 +35,9 @@ class Shown:
         self.turn = fields
 
     def _item(self, facts: Any) -> None:
+        was = self.items.get(facts["id"], facts)
+        if was["kind"] != facts["kind"]:
+            self.texts.pop(facts["id"], None)
         self.items[facts["id"]] = facts
 
     def _text(self, item_id: str, offset: int, end: int, text: str, gap: bool) -> None:
@@ -133,6 +136,22 @@ def test_of_a_flood_only_its_end_is_sent(
     grown = advance(old, ev.ItemDelta("c", "output", "x" * (after - before)))
     [[_, _, offset, end, text, gap]] = view.update(old, grown)
     assert (offset, end, gap, len(text)) == (*sent, sent[1] - sent[0])
+
+
+def test_an_item_that_becomes_another_kind_is_laid_out_anew() -> None:
+    first = advance(Turn(), ev.ItemDelta("c", "output", "# no heading"))
+    then = advance(first, ev.ItemStarted(it.CommandExecution(id="c", command=("x",))))
+    [[_, facts], text] = view.update(first, then)
+    assert (facts["kind"], text) == ("command", ["text", "c", 0, 12, "# no heading", False])
+
+
+def test_a_turn_with_hundreds_of_long_outputs_can_be_sent_whole() -> None:
+    long = [
+        it.CommandExecution(id=f"c{i}", command="x", status="completed", output=T("x" * 60_000))
+        for i in range(200)
+    ]
+    sent = view.whole(Turn(items=tuple(long)))
+    assert sum(len(text[4]) for text in sent if text[0] == "text") == 200 * view.FINISHED
 
 
 def test_whoever_comes_late_gets_the_end_of_a_long_output() -> None:

@@ -49,6 +49,9 @@ SIGN_IN: Final = (
     "or see it work without an account: type `codex-magic demo` in a terminal"
 )
 
+STEER_S: Final = 2.0
+"""Seconds that adding to a turn may hold up the turn."""
+
 HINTS: Final[Mapping[str, str]] = {
     "unauthorized": "Sign in again: type `codex-magic login` in a terminal",
     "usageLimitExceeded": "Wait until your limit resets, or choose another model with -m",
@@ -327,6 +330,7 @@ class AppServerBackend:
                 "expectedTurnId": turn.turn_id,
                 "input": [{"type": "text", "text": text}],
             },
+            timeout_s=STEER_S,
         )
         said = UserMessage(id=f"steer {uuid.uuid4()}", status="completed", text=Text(text))
         turn.mailbox.put(ev.ItemCompleted(said))
