@@ -63,7 +63,7 @@ def test_thoughts_are_open_while_they_come_and_fold_when_the_answer_does(
     page.settle()
 
 
-def test_what_a_person_has_opened_stays_open(
+def test_a_command_is_folded_when_it_is_done_and_can_be_opened(
     model: FakeModel, notebook: Callable[..., Notebook]
 ) -> None:
     model.enqueue(call("shell", command=["seq", "3"]))
@@ -74,9 +74,10 @@ def test_what_a_person_has_opened_stays_open(
     expect(page.turn(1).locator(".codex-message")).to_contain_text("One, two")
     was_open = command.evaluate("it => it.open")
     command.locator("summary").click()
+    expect(command).to_have_attribute("open", "")
+    assert not was_open
     model.gate("rest").set()
     expect(page.output(1)).to_contain_text("it has printed.")
-    assert not was_open
     page.settle()
 
 

@@ -152,13 +152,22 @@ def test_without_a_sandbox_a_command_is_allowed_once_at_most(stage: Any, people:
 
 
 def test_while_a_card_waits_the_turn_goes_on(stage: Any) -> None:
-    """In code mode a script goes on beside its call: the text must not wait for the person."""
-    script = "const c = tools.shell({command: ['true'], network: true}); text('going on'); await c;"
-    kernel = stage.kernel(stage.model(js(script), say("Done.")), "gpt-6.1-sol")
-    person = later(kernel, decided("accept"))
+    """A model in code mode goes on beside its call: what it says must not wait for the person."""
+    script = (
+        "// @exec: {\"yield_time_ms\": 300}\nawait tools.shell({command: ['true'], network: true});"
+    )
+    model = stage.model(js(script), [say("Meanwhile.", "commentary"), pause_at("end"), say("End.")])
+    kernel = stage.kernel(model, "gpt-6.1-sol")
+    person = later(kernel)
+
+    def answer() -> None:
+        kernel.page.report(ev.ApprovalDecided(person.asked[0].item_id, "decline", "person", "no"))
+        model.gate("end").set()
+
+    kernel.page.once(lambda turn: "Meanwhile." in str(turn.items), answer)
     turn = kernel.ask(person=person)
-    assert (turn.status, turn.final_response) == ("completed", "Done.")
-    assert items(turn, CommandExecution)[0].decision == "accept by person"
+    assert items(turn, CommandExecution)[0].decision == "decline by person"
+    assert turn.final_response == "End."
 
 
 def test_two_calls_are_asked_about_one_after_the_other(stage: Any) -> None:
