@@ -41,7 +41,7 @@ class Front:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._dropping: Dropping | None = None
-        self._misses = 0
+        self._misses: dict[str, int] = {}
         self._pages: deque[WidgetPage] = deque()
 
     def is_dropped(self) -> bool:
@@ -62,12 +62,17 @@ class Front:
         how: dict[str, Any] = {"quiet": request.quiet, "secrets": known_secrets()}
         if not self._request().get("content", {}).get("allow_stdin", False):
             yield NotebookPage(_publisher(), **how), NobodyApprover()
-        elif widget and self._misses < MISSES and _routable(kernel):
+        elif (
+            widget
+            and self._misses.get(session := self._session(), 0) < MISSES
+            and _routable(kernel)
+        ):
             page = self._widget(kernel, **how)
             try:
                 yield page, page
             finally:
-                self._misses = 0 if page.greeted else self._misses + page.gave_up
+                missed = self._misses.get(session, 0) + page.gave_up
+                self._misses[session] = 0 if page.greeted else missed
                 self._keep(page)
         else:
             yield NotebookPage(_publisher(), **how), StdinApprover()
@@ -98,6 +103,10 @@ class Front:
             return {}
         found: dict[str, Any] = self._shell.get_parent()  # type: ignore[attr-defined]  # a kernel has it or {}
         return found
+
+    def _session(self) -> str:
+        """Return the name of the front end that sent the running cell; a reloaded page has another."""
+        return str(self._request().get("header", {}).get("session"))
 
     def close(self) -> None:
         """Take away the widgets of finished turns."""

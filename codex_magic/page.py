@@ -186,7 +186,7 @@ class TerminalPage:
         started = self._pace.now()
         self._grow(self._body(turn))
         if turn.waiting_for:
-            self._write(self._brightened())  # the question that comes now is no thought
+            self._part()
         self._shown = turn
         self._pace.drawn(started)
 
@@ -197,6 +197,11 @@ class TerminalPage:
             return
         self._grow(self._body(turn))
         self._write(f"{self._brightened()}\n\n{plain.closing(turn)}\n")
+
+    def _part(self) -> None:
+        """Set what has been printed off from the question that comes now."""
+        apart = "" if self._printed.endswith("\n") or not self._printed else "\n"
+        self._write(self._brightened() + apart)
 
     def _brightened(self) -> str:
         """Return what ends the dimming where it is on."""

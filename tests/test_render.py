@@ -550,6 +550,9 @@ HARMLESS = {
     "`List<int>` `![` `` a`<b ``": (
         "<code>List&lt;int></code> <code>&#33;&#91;</code> <code>a&#96;&lt;b</code>"
     ),
+    "```mermaid\na\n```": "```text\na\n```",
+    "> - ~~~~ Mermaid x\n>   a": "> - ~~~~ text x\n>   a\n>   ~~~~",
+    "```\u00a0\ufeffmermaid\na\n```": "```\u00a0\ufefftext\na\n```",
     "$a<b$ $$n![x]$$": "$a< b$ $$n! [x]$$",
     "```<b>\n<b>": "```&lt;b>\n<b>\n```",
     "    x\r<img>": "    x\n&lt;img>",

@@ -107,6 +107,8 @@ def _block(item: Item, *, live: bool, asked: bool) -> str:  # noqa: C901 - one f
             return f"web search: {words.clean(item.query)}"
         case UnknownItem():
             return f"{words.clean(item.kind) or 'unknown item'}: {words.clean(str(item.text))}"
+        case Question() if live and item.status == "in_progress":
+            return ""  # whoever is asked sees it there
         case Question():
             return _question(item)
         case UserMessage() if item.id != PROMPT_ID:

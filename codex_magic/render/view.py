@@ -178,6 +178,7 @@ def _facts(item: Item, asked: bool) -> Json:  # noqa: FBT001 - as `_item` has it
             answer = words.prose(item.answer)
             return {
                 "question": words.prose(item.question),
+                "asked": asked,
                 "answer": f"{words.answered(item)}: {answer}" if answer else "",
             }
         case ToolCall():

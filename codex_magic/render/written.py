@@ -25,7 +25,8 @@ Kind = Literal["code", "fence", "text", "end"]
 
 def harmless(body: str) -> str:
     """Return `body` without anything that a front end would fetch or obey."""
-    lines = body.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    body = _DIAGRAM.sub(r"\1text", body.replace("\r\n", "\n").replace("\r", "\n"))
+    lines = body.split("\n")
     blocks, shown, running = _Blocks(), [], list[str]()
     for line in lines:
         kind = blocks.take(line)
@@ -233,6 +234,10 @@ _MEANING: Final = {
 def _inline(lines: list[str]) -> list[str]:
     text = "\n".join(lines)
     return [_INLINE.sub(_disarmed, text)] if lines else []
+
+
+# Front ends draw these as a picture, and fetch what it names. They know it by its word alone.
+_DIAGRAM: Final = re.compile(r"((?:`{3,}|~{3,})(?:[^\S\n]|\ufeff)*)mermaid", re.IGNORECASE)
 
 
 def _opening(line: str) -> str:

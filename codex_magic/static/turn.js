@@ -14,11 +14,11 @@
  *   waiting: boolean }} Turn
  * @typedef {{ kind: string, title: string, key: string, command?: string, facts?: string[],
  *   grant?: string, question?: string, options?: string[] }} Card
- * @typedef {{ quiet: boolean, cell: string, card: Card | null }} Own
+ * @typedef {{ quiet: boolean, cell: string, widget: string, card: Card | null }} Own
  * @typedef {["turn", Turn] | ["item", Item] | ["page", Own] | ["html", string, string]
  *   | ["text", string, number, number, string, boolean]} Operation
  * @typedef {{ n: number, ops?: Operation[], all?: Operation[],
- *   widget?: string, kept?: Record<string, any> | null }} Message
+ *   kept?: Record<string, any> | null }} Message
  * @typedef {{ get(name: string): any, on(name: string, handler: Function): void,
  *   off(name: string, handler: Function): void, send(content: any): void,
  *   widget_manager?: any }} Model
@@ -29,6 +29,7 @@ const TYPING_MS = 1500; // whoever types elsewhere keeps the focus
 const WINDOW = 64 * 1024; // characters of one command's output that are kept on the page
 const LONGEST_LINE = 4096; // a longer one is broken, so that adding to it stays cheap
 const MOST_LINES = 2000; // of what arrives at once
+const GONE_MS = 3000; // a kernel that lives answers in a tenth of a second
 const SETTLE_MS = 120; // the last piece of a text is drawn as Markdown when it has rested so long
 
 /**
@@ -58,21 +59,23 @@ function button(label, className, act) {
 
 /**
  * @param {string} label
- * @returns {HTMLInputElement}
+ * @returns {HTMLTextAreaElement}
  */
 function field(label) {
-  const node = /** @type {HTMLInputElement} */ (make("input", "codex-field"));
-  node.type = "text";
+  const node = /** @type {HTMLTextAreaElement} */ (make("textarea", "codex-field"));
+  node.rows = 1;
   node.placeholder = label;
   node.maxLength = 20000; // what the kernel takes
   node.setAttribute("aria-label", label);
   return node;
 }
 
-/** An Enter that chooses a word in an input method sends nothing.
+/** An Enter that chooses a word in an input method sends nothing, nor does one that begins a line.
  * @param {KeyboardEvent} event */
 function isEnter(event) {
-  return event.key === "Enter" && !event.isComposing;
+  const is = event.key === "Enter" && !event.shiftKey && !event.isComposing;
+  if (is) event.preventDefault();
+  return is;
 }
 
 // --- text that comes from elsewhere -------------------------------------------------------------
@@ -144,7 +147,8 @@ function adopt(node, into) {
  */
 function plain(from, name) {
   const node = document.createElement(name);
-  const classes = [...from.classList].filter((word) => CLASSES.test(word));
+  const isCode = name === "CODE" || (name === "SPAN" && from.closest("pre, code"));
+  const classes = isCode ? [...from.classList].filter((word) => CLASSES.test(word)) : [];
   if (classes.length) node.className = classes.join(" ");
   for (const attribute of ["start", "align", "colspan", "rowspan"]) {
     const value = from.getAttribute(attribute);
@@ -172,6 +176,9 @@ function tick(checked) {
   return document.createTextNode(checked ? "☑ " : "☐ ");
 }
 
+/** A fence that hosts make a picture of, and for that fetch what it names. */
+const DIAGRAM = /((?:`{3,}|~{3,})[^\S\n]*)mermaid/gi;
+
 /**
  * How this host renders Markdown; null where it does not offer it.
  * @typedef {(text: string) => Promise<HTMLElement>} Render
@@ -192,7 +199,7 @@ function renderer(manager) {
   const ours = host.clone({ sanitizer });
   return async (text) => {
     const drawn = ours.createRenderer("text/markdown");
-    const data = { "text/markdown": text };
+    const data = { "text/markdown": text.replace(DIAGRAM, "$1text") };
     await drawn.renderModel(ours.createModel({ data, trusted: false }));
     await host.latexTypesetter?.typeset(drawn.node);
     return drawn.node;
@@ -210,6 +217,7 @@ class Prose {
     this.node.append(this.tail);
     this.render = render;
     this.text = ""; // what is not drawn yet
+    this.whole = "";
     this.timer = 0;
     this.queue = Promise.resolve();
     this.closed = false;
@@ -217,6 +225,7 @@ class Prose {
 
   /** @param {string} text */
   append(text) {
+    this.whole += text;
     if (this.tail.hasAttribute("data-html")) return;
     this.text += text;
     const end = this.render ? boundary(this.text) : 0;
@@ -231,7 +240,7 @@ class Prose {
   }
 
   reset() {
-    this.text = "";
+    this.text = this.whole = "";
     this.tail = make("div", "codex-tail");
     this.node.replaceChildren(this.tail);
   }
@@ -343,6 +352,8 @@ class Output {
     if (!this.current.parentNode) this.node.append(this.current);
     const lines = (this.line + text).split("\n");
     this.line = /** @type {string} */ (lines.pop());
+    // What a carriage return has overwritten is gone; one at the very end waits for what follows.
+    this.line = this.line.replace(/^[^]*\r(?=[^\r])/, "");
     if (this.line.length > LONGEST_LINE) {
       const end = this.line.length - (/[\ud800-\udbff]/.test(this.line.at(-2) ?? "") ? 2 : 1);
       lines.push(this.line.slice(0, end));
@@ -506,6 +517,14 @@ class ItemView {
     return true;
   }
 
+  /** What it says, for a notebook that has nothing else of it. */
+  said() {
+    const { head, question, ending } = this.item;
+    const first = [head ?? question ?? "", ending ?? ""].filter(Boolean).join("  -> ");
+    const rest = this.text instanceof Prose ? this.text.whole : (this.text.node.textContent ?? "");
+    return [first, visible(rest)].filter(Boolean).join("\n");
+  }
+
   dispose() {
     if (this.text instanceof Prose) this.text.dispose();
   }
@@ -535,7 +554,7 @@ function top(item) {
   const nodes = [];
   if (item.kind === "user") nodes.push(make("div", "codex-label", "Added while it runs"));
   if (item.kind === "search") nodes.push(make("div", "codex-note", `searched the web for ${item.head}`));
-  if (item.kind === "question") {
+  if (item.kind === "question" && !item.asked) {
     nodes.push(make("div", "codex-asked", item.question));
     if (item.answer) nodes.push(make("div", "codex-note", item.answer));
   }
@@ -628,6 +647,8 @@ class CardView {
     reason.addEventListener("keydown", (event) => {
       if (isEnter(event) && reason.value.trim()) decide("decline");
     });
+    this.command = command;
+    command.addEventListener("scroll", () => this.release());
     const allow = [button("Allow once", "codex-button codex-allow", () => decide("accept"))];
     if (this.card.grant) {
       const always = button("Allow for this notebook", "codex-button", () => decide("accept_for_session"));
@@ -669,19 +690,46 @@ class CardView {
     this.arm(options);
   }
 
-  /** @param {HTMLButtonElement[]} buttons */
+  done = false;
+  isArmed = false;
+  /** @type {HTMLElement | null} */
+  command = null;
+  /** @type {HTMLButtonElement[]} */
+  armed = [];
+  hint = make("div", "codex-note", "Scroll to the end of it to allow it.");
+
+  /** Hold `buttons` back for a moment, and from a key that is pressed without looking.
+   * @param {HTMLButtonElement[]} buttons */
   arm(buttons) {
-    for (const one of buttons) one.disabled = true;
-    window.setTimeout(() => buttons.forEach((one) => (one.disabled = this.done)), ARMED_MS);
+    this.armed = buttons;
+    for (const one of buttons) {
+      one.disabled = true;
+      one.addEventListener("keydown", (event) => {
+        if (event.key === "Enter") event.preventDefault();
+      });
+    }
+    window.setTimeout(() => {
+      this.isArmed = true;
+      this.release();
+    }, ARMED_MS);
   }
 
-  done = false;
+  /** Let a person allow what they can have read to its end. */
+  release() {
+    const left = this.command;
+    const isRead = !left || left.scrollHeight - left.scrollTop - left.clientHeight < 8;
+    if (isRead) this.hint.remove();
+    else this.command?.after(this.hint);
+    if (!this.isArmed || !isRead) return;
+    this.command = null; // what was read stays read
+    for (const one of this.armed) one.disabled = this.done;
+  }
 
   /** @param {any} content */
   answer(content) {
     if (this.done) return;
     this.done = true;
-    for (const one of this.node.querySelectorAll("button, input")) {
+    for (const one of this.node.querySelectorAll("button, textarea")) {
       /** @type {HTMLButtonElement} */ (one).disabled = true;
     }
     this.node.classList.add("codex-answered");
@@ -726,7 +774,7 @@ class TurnView {
     this.turn = { status: "in_progress", ended: "", notices: [], facts: [], waiting: false };
     /** @type {CardView | null} */
     this.card = null;
-    this.cell = "";
+    this.cell = this.widget = "";
     /** @type {string[]} */
     this.waiting = [];
     this.stopping = false;
@@ -813,7 +861,7 @@ class TurnView {
   stop(drop) {
     this.model.send({ k: "stop", drop });
     this.stopping = true;
-    for (const one of this.controls?.querySelectorAll("button, input") ?? []) {
+    for (const one of this.controls?.querySelectorAll("button, textarea") ?? []) {
       /** @type {HTMLButtonElement} */ (one).disabled = true;
     }
     this.tell();
@@ -825,12 +873,12 @@ class TurnView {
 
   /** @param {Message} message */
   take(message) {
-    if (message.kept) keep(this.model.widget_manager, message.widget ?? "", message.kept);
     if (message.all) {
       if (this.n >= message.n && this.views.size) return; // another view has asked for it
       this.clear();
       this.n = message.n;
       this.apply(message.all);
+      if (message.kept) keep(this.model.widget_manager, this.widget, message.kept);
     } else if (message.ops && this.n >= 0) {
       if (message.n <= this.n) return;
       if (message.n !== this.n + 1 || !this.apply(message.ops)) {
@@ -892,6 +940,7 @@ class TurnView {
   /** @param {Own} own */
   own(own) {
     this.cell = own.cell;
+    this.widget = own.widget;
     this.node?.classList.toggle("codex-quietly", own.quiet);
     if (own.card?.key === this.card?.card.key) return true;
     this.card?.remove();
@@ -952,11 +1001,20 @@ class TurnView {
     this.card = null;
     this.tell();
     this.n = -1;
+    window.setTimeout(() => this.rescue(), GONE_MS);
     try {
       this.hello();
     } catch {
       // nobody hears it
     }
+  }
+
+  /** Put what is here into the notebook, as text: no kernel is left to do it. */
+  rescue() {
+    if (this.n >= 0) return;
+    const said = [...this.views.values()].map((view) => view.said()).filter(Boolean);
+    const text = [...said, this.turn.ended].join("\n\n");
+    keep(this.model.widget_manager, this.widget, { "text/plain": text });
   }
 
   dispose() {

@@ -215,7 +215,8 @@ class WidgetPage:
         return {"n": self._number, "all": operations}
 
     def _own(self, shown: Json | None) -> Json:
-        return {"quiet": self._quiet, "cell": self._cell, "card": shown}
+        widget = "" if self.widget is None else self.widget.model_id
+        return {"quiet": self._quiet, "cell": self._cell, "widget": widget, "card": shown}
 
     def _update(self, turn: Turn) -> None:
         if not self._pace.due(turn) or self._sent is None:
@@ -247,8 +248,7 @@ class WidgetPage:
         shown: Json | None = render.masked(self._card, self._secrets)
         operations = [["page", self._own(shown)], *view.whole(turn)]
         operations += view.drawn(None, turn) if self._draws else []
-        widget = "" if self.widget is None else self.widget.model_id
-        return {"n": self._number, "all": operations, "widget": widget, "kept": self._kept}
+        return {"n": self._number, "all": operations, "kept": self._kept}
 
     def _late(self, content: Any) -> None:
         """Answer a page that says hello when the turn is over: it was reloaded meanwhile."""

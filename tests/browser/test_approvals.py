@@ -138,6 +138,9 @@ def test_the_card_has_the_focus_and_no_key_answers_it(
     assert (runs(page), len(model.requests)) == (0, 1)
     page.button(1, "Allow once").focus()
     page.page.keyboard.press("Enter")
+    expect(page.button(1, "Allow once")).to_be_enabled()
+    assert runs(page) == 0
+    page.page.keyboard.press("Space")
     expect(page.output(1)).to_contain_text("The end.")
     page.settle()
     assert runs(page) == 1

@@ -126,3 +126,36 @@ def test_a_flood_of_output_does_not_freeze_the_page(
     expect(page.output(1)).to_contain_text("That was a lot.", timeout=30_000)
     page.settle()
     assert page.page.evaluate("drive.longestGap()") < FREEZE_MS
+
+
+# Each is something that a front end draws by fetching it, or that would look like a card of ours.
+HOSTILE = """\
+![a](http://127.0.0.1:9/image.png) <img src="http://127.0.0.1:9/tag.png">
+
+```mermaid
+graph LR; A[<img src=http://127.0.0.1:9/diagram.png>] --> B
+```
+
+> ~~~ mermaid
+> A@{ img: "http://127.0.0.1:9/shape.png" }
+> ~~~
+
+<div class="jp-WorkspaceSelector-dropdown"><div class="codex-card">Codex wants to run ls</div></div>
+
+The end of it."""
+
+
+def test_what_an_agent_writes_fetches_nothing_and_looks_like_no_card(
+    model: FakeModel, notebook: Callable[..., Notebook]
+) -> None:
+    model.enqueue(*held(say(HOSTILE + " And more."), "rest"))
+    page = notebook("%%codex\nwrite")
+    asked: list[str] = []
+    page.page.on("request", lambda request: asked.append(request.url))
+    page.run(1)
+    model.gate("rest").set()
+    expect(page.output(1)).to_contain_text("And more.")
+    page.settle()
+    expect(page.output(1).locator(".codex-card, .jp-WorkspaceSelector-dropdown")).to_have_count(0)
+    expect(page.output(1).locator("pre", has_text="graph LR")).to_be_visible()
+    assert [url for url in asked if ":9/" in url] == []

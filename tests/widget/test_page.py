@@ -253,7 +253,7 @@ def test_the_state_is_the_turn_as_it_stands_with_secrets_masked() -> None:
     stage.page.finish(advance(stage.turn, ev.TurnCompleted("completed")))
     over = widget.get_state()["snapshot"]
     assert over["kept"] == stage.published[-1][0]
-    assert over["widget"] == widget.model_id
+    assert over["all"][0][1]["widget"] == widget.model_id
 
 
 def test_a_card_in_the_state_is_masked_and_can_still_be_answered() -> None:
@@ -396,7 +396,8 @@ def test_a_message_of_another_shape_is_nothing(greeted: Stage, content: Any) -> 
 def test_the_card_goes_when_the_question_is_settled_elsewhere(greeted: Stage) -> None:
     key = greeted.ask()
     greeted.fold(ev.TurnCompleted("completed"))
-    assert greeted.door.sent[-1]["ops"][-1] == ["page", {"quiet": False, "cell": "", "card": None}]
+    name, own = greeted.door.sent[-1]["ops"][-1]
+    assert (name, own["card"]) == ("page", None)
     greeted.person(k="decide", key=key, decision="accept")
     assert greeted.reported == []
 
