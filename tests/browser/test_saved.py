@@ -124,3 +124,21 @@ def test_opened_again_without_a_kernel_it_reads_the_same(
     expect(again.page.get_by_text("model not found")).to_have_count(0)
     assert again.page.evaluate("path => Boolean(drive.kernel(path))", again.path) is False
     again.close()
+
+
+def test_of_a_turn_whose_kernel_is_gone_the_page_keeps_what_it_has(
+    model: FakeModel, notebook: Callable[..., Notebook]
+) -> None:
+    model.enqueue(*held(say(SAID), "rest"))
+    page = notebook(TURN)
+    page.run(1)
+    expect(page.turn(1)).to_contain_text("Half of the answer")
+    page.page.evaluate("path => { drive.kernel(path).restart() }", page.path)
+    expect(page.turn(1)).to_have_count(0, timeout=20_000)
+    model.gate("rest").set()
+    page.settle()
+    assert widgets_in(page.save()) == []
+    (output,) = page.outputs(1)
+    text = "".join(output["data"]["text/plain"])
+    assert text.startswith("Half of the answer")
+    assert text.endswith("The kernel is gone, and the turn with it")
