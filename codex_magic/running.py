@@ -13,34 +13,34 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import shutil
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from codex_magic import context, sandbox
+from codex_magic import context
 from codex_magic import events as ev
 from codex_magic.approval import DECIDE_YOURSELF, UNSAID, Answer, Approver, verdict
-from codex_magic.backends.base import Backend, Mailbox, Seat, ToolAnswer, TurnInput
+from codex_magic.backends.base import Mailbox, Seat, ToolAnswer, TurnInput
 from codex_magic.errors import BackendError, CodexMagicError
 from codex_magic.interrupts import interrupts_held
 from codex_magic.items import CommandExecution, FileChange, Text, ToolCall
+from codex_magic.level import Level
 from codex_magic.opencall import OpenCall, question, told
-from codex_magic.policy import Decision, Grant, Permission
+from codex_magic.policy import Decision, Permission
 from codex_magic.tools.ask_user import QuestionCall
-from codex_magic.tools.base import ArgumentsError, Call, Outcome, Tool
+from codex_magic.tools.base import ArgumentsError, Call, Outcome
 from codex_magic.turn import Turn, TurnRequest, advance, opening
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
+    from codex_magic.desk import Desk, Hands
     from codex_magic.page import Page
     from codex_magic.settings import Settings
-    from codex_magic.tape import Player, Tape
 
 log = logging.getLogger("codex_magic")
 
@@ -55,35 +55,6 @@ PATIENCE_S: Final = 1.0
 
 STRAGGLER_S: Final = 2.0
 """Seconds a killed command has to be gone; it takes milliseconds."""
-
-
-@dataclass(slots=True)
-class Desk:
-    """A backend and the threads of this kernel that live there, by name."""
-
-    backend: Backend
-    threads: dict[str, str] = field(default_factory=dict)
-    told: dict[str, str] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
-    tape: Tape | None = None
-    player: Player | None = None
-    home: str | None = None
-
-    def close(self) -> None:
-        """End the backend, and the tape with everything that was made for it."""
-        self.backend.close()
-        if self.player is not None:
-            self.player.close()
-        if self.home is not None:
-            shutil.rmtree(self.home, ignore_errors=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Hands:
-    """What an agent can do here: its tools, and what a person has allowed until the kernel ends."""
-
-    tools: Mapping[str, Tool]
-    grants: dict[Grant, None] = field(default_factory=dict)
 
 
 class _StoppedError(Exception):
@@ -119,7 +90,7 @@ class Running:
     def to_its_end(self, settings: Settings) -> Turn:
         """Run the turn; see `Session.run`."""
         try:
-            self._through(settings, _Level(self._request))
+            self._through(settings, Level(self._request))
         except BackendError:
             raise  # it could not be started: there is nothing to stop, and nothing to show
         except BaseException as error:
@@ -130,7 +101,7 @@ class Running:
             raise
         return self.turn
 
-    def _through(self, settings: Settings, level: _Level) -> None:
+    def _through(self, settings: Settings, level: Level) -> None:
         try:
             self._page.open(self.mailbox.put)
             seat = self._seat()
@@ -154,7 +125,7 @@ class Running:
             self._fold(notice)
         return seat
 
-    def _input(self, seat: Seat, settings: Settings, level: _Level) -> TurnInput:
+    def _input(self, seat: Seat, settings: Settings, level: Level) -> TurnInput:
         probed = level.wait()
         self.turn = msgspec.structs.replace(self.turn, level=probed)
         fresh = seat.thread_id not in self._desk.used
@@ -422,24 +393,3 @@ class Running:
         if opened.answer is not None and opened.answer.decision in allowed:
             text = "the turn was over before the answer: nothing was run"
             self._fold(ev.Notice(text, "warning"))
-
-
-class _Level:
-    """What the machine can enforce, found out while the backend starts."""
-
-    def __init__(self, request: TurnRequest) -> None:
-        self._mode = request.policy.mode
-        self._found = ""
-        self._work = threading.Thread(target=self._probe, name="codex probe", daemon=True)
-        self._work.start()
-
-    def _probe(self) -> None:
-        self._found = sandbox.probe().level
-
-    def wait(self) -> str:
-        if self._mode == "external":
-            return "external"
-        if self._mode == "full-access":
-            return "off"
-        self._work.join()
-        return self._found or "none"

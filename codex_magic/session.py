@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from codex_magic import events as ev
 from codex_magic import folder
 from codex_magic.backends.base import Backend, Mailbox, ToolSpec
+from codex_magic.desk import Desk, Hands
 from codex_magic.errors import CellError
 from codex_magic.items import well_formed
-from codex_magic.running import Desk, Hands, Running
+from codex_magic.running import Running
 from codex_magic.sandbox import audit
 from codex_magic.settings import Settings
 from codex_magic.tools.ask_user import AskUserTool

@@ -13,11 +13,12 @@ import msgspec
 import pytest
 
 from codex_magic import events as ev
-from codex_magic import running
+from codex_magic import level, running
 from codex_magic.backends.base import Seat
+from codex_magic.desk import Desk, Hands
 from codex_magic.items import CommandExecution
 from codex_magic.policy import SandboxPolicy
-from codex_magic.running import Desk, Hands, Running
+from codex_magic.running import Running
 from codex_magic.settings import Settings
 from codex_magic.tools.base import Outcome
 from codex_magic.turn import TurnRequest
@@ -179,7 +180,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No machine, no widget; the waits are short."""
     monkeypatch.setattr(running, "TICK_S", 0.002)
     monkeypatch.setattr(running, "PATIENCE_S", 0.05)
-    monkeypatch.setattr(running.sandbox, "probe", lambda: SimpleNamespace(level="full"))
+    monkeypatch.setattr(level.sandbox, "probe", lambda: SimpleNamespace(level="full"))
     monkeypatch.setattr(pages, "_warm", lambda: None)
     widget = SimpleNamespace(model_id="w", on_msg=lambda act: None, close=lambda: None)
     monkeypatch.setattr(model, "TurnWidget", lambda state: widget)
