@@ -106,7 +106,7 @@ class StdinApprover:
             return self._inquire(request)
         always = "" if request.grant is None else " / [a]lways in this notebook"
         choices = f"[y]es, once{always} / [n]o, and why / [s]top the turn: "
-        promise = "" if request.grant is None else f"\nAlways means: {granted(request.grant)}."
+        promise = "" if request.grant is None else f"\nAlways means: {_promise(request.grant)}."
         question = f"{describe(request)}{promise}\n{choices}"
         while True:
             word, _, rest = self._read(question).strip().partition(" ")
@@ -190,12 +190,21 @@ def _facts(request: ApprovalRequest) -> list[str]:
 def granted(grant: Grant) -> str:
     """Return in words what a grant allows, all of it."""
     command = grant.command if isinstance(grant.command, str) else shlex.join(grant.command)
+    return f"exactly {_quoted(command)}, {_where(grant)}"
+
+
+def _promise(grant: Grant) -> str:
+    """Return the same below the command itself."""
+    return f"exactly this command, {_where(grant)}"
+
+
+def _where(grant: Grant) -> str:
     policy = grant.policy
     network = "with network" if policy.network else "without network"
     folders = ", ".join(_quoted(str(path)) for path in (*policy.writable, *policy.unprotected))
     also = f", writing also in {folders}" if folders else ""
     return (
-        f"exactly {_quoted(command)}, in {_quoted(str(grant.cwd))}, sandbox {policy.mode}, "
+        f"in {_quoted(str(grant.cwd))}, sandbox {policy.mode}, "
         f"{network}{also}, whatever the files it names say by then, until this kernel ends"
     )
 
@@ -216,7 +225,7 @@ def card(request: ApprovalRequest | QuestionRequest) -> dict[str, Any]:
         "title": _wish(request),
         "command": "\n".join(map(_quoted, parts)),
         "facts": _facts(request),
-        "grant": "" if request.grant is None else granted(request.grant),
+        "grant": "" if request.grant is None else _promise(request.grant),
     }
 
 

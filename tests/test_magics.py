@@ -19,7 +19,7 @@ from codex_magic import events as ev
 from codex_magic.backends.base import Account, StoredThread
 from codex_magic.errors import BackendError, CellError, SetupError, TurnInterrupted
 from codex_magic.lines import LiteralLine
-from codex_magic.policy import SandboxPolicy
+from codex_magic.policy import Grant, SandboxPolicy
 from codex_magic.sandbox import probe
 from codex_magic.sandbox.audit import Finished, Log, Started
 from codex_magic.session import Session
@@ -552,6 +552,21 @@ def test_status_and_doctor_say_who_is_signed_in(
             "Type `codex-magic login` in a terminal, or set OPENAI_API_KEY",
         }[said]
     )
+
+
+def test_status_lists_what_a_person_has_allowed(
+    shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    script()
+    session = shell.magics_manager.registry["CodexMagics"].session()
+    policy = SandboxPolicy(workspace=Path("/w"), network=True, writable=(Path("/x"),))
+    session._hands.grants[Grant(("curl", "a\u202eb"), Path("/w"), policy)] = None
+    shell.run_cell("%codex status")
+    said = (
+        "allowed:  exactly curl 'a\\u202eb', in /w, sandbox workspace-write, with network, "
+        "writing also in /x, whatever the files it names say by then, until this kernel ends\n"
+    )
+    assert said in capsys.readouterr().out
 
 
 def test_status_asks_codex_before_it_tells_its_version(

@@ -331,7 +331,7 @@ def test_a_card_says_all_and_hides_nothing(greeted: Stage) -> None:
             "Its reason: why\\x1b[2J",
         ],
         "grant": (
-            "exactly ls, in /w, sandbox workspace-write, with network, "
+            "exactly this command, in /w, sandbox workspace-write, with network, "
             "whatever the files it names say by then, until this kernel ends"
         ),
     }
