@@ -30,6 +30,7 @@ const WINDOW = 64 * 1024; // characters of one command's output that are kept on
 const LONGEST_LINE = 4096; // a longer one is broken, so that adding to it stays cheap
 const MOST_LINES = 2000; // of what arrives at once
 const GONE_MS = 3000; // a kernel that lives answers in a tenth of a second
+const KEEP = "Keep this in the notebook, as it stands here";
 const SETTLE_MS = 120; // the last piece of a text is drawn as Markdown when it has rested so long
 
 /**
@@ -367,14 +368,14 @@ class Output {
 
   /** @param {string[]} lines */
   add(lines) {
-    const block = make("div");
+    const part = make("div");
     this.style = this.styleAtLine;
-    for (const line of lines.slice(-MOST_LINES)) block.append(this.coloured(line), "\n");
+    for (const line of lines.slice(-MOST_LINES)) part.append(this.coloured(line), "\n");
     if (lines.length > MOST_LINES) this.cut();
     this.styleAtLine = this.style;
     const length = lines.reduce((sum, line) => sum + line.length + 1, 0);
-    this.node.insertBefore(block, this.current);
-    this.pieces.push({ node: block, length });
+    this.node.insertBefore(part, this.current);
+    this.pieces.push({ node: part, length });
     this.length += length;
     while (this.pieces.length > 1 && this.length > WINDOW) {
       const oldest = /** @type {{ node: HTMLElement, length: number }} */ (this.pieces.shift());
@@ -778,6 +779,8 @@ class TurnView {
     /** @type {string[]} */
     this.waiting = [];
     this.stopping = false;
+    /** @type {HTMLElement | null} */
+    this.saving = null;
     this.began = performance.now();
     this.build(el);
     this.receive = (/** @type {Message} */ message) => this.take(message);
@@ -877,6 +880,8 @@ class TurnView {
       if (this.n >= message.n && this.views.size) return; // another view has asked for it
       this.clear();
       this.n = message.n;
+      this.saving?.remove();
+      this.saving = null;
       this.apply(message.all);
       if (message.kept) keep(this.model.widget_manager, this.widget, message.kept);
     } else if (message.ops && this.n >= 0) {
@@ -1001,7 +1006,7 @@ class TurnView {
     this.card = null;
     this.tell();
     this.n = -1;
-    window.setTimeout(() => this.rescue(), GONE_MS);
+    window.setTimeout(() => this.offerToKeep(), GONE_MS);
     try {
       this.hello();
     } catch {
@@ -1009,9 +1014,15 @@ class TurnView {
     }
   }
 
-  /** Put what is here into the notebook, as text: no kernel is left to do it. */
-  rescue() {
-    if (this.n >= 0) return;
+  /** Offer what is here for the notebook: no kernel is left to keep it, nor to mask what is secret
+   * in it, so a person has to want that. */
+  offerToKeep() {
+    if (this.n >= 0 || this.saving) return;
+    this.saving = button(KEEP, "codex-button", () => this.save());
+    this.footer?.append(this.saving);
+  }
+
+  save() {
     const said = [...this.views.values()].map((view) => view.said()).filter(Boolean);
     const text = [...said, this.turn.ended].join("\n\n");
     keep(this.model.widget_manager, this.widget, { "text/plain": text });

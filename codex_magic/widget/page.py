@@ -206,11 +206,11 @@ class WidgetPage:
             # Under a number of its own: views that have all before it will not look at the rest.
             self._bring_up(self._turn, self._sent)
         self._sent = self._turn
-        self._door.send(self.widget.model_id, self._everything(self._turn))
+        self._door.send(self.widget.model_id, self._everything(self._turn, self._card))
         self._pace.drawn(self._pace.now())
 
-    def _everything(self, turn: Turn) -> Json:
-        operations = [["page", self._own(self._card)], *view.whole(turn)]
+    def _everything(self, turn: Turn, shown: Json | None) -> Json:
+        operations = [["page", self._own(shown)], *view.whole(turn)]
         operations += view.drawn(None, turn) if self._draws else []
         return {"n": self._number, "all": operations}
 
@@ -246,9 +246,7 @@ class WidgetPage:
             return {}
         turn = render.masked(self._turn, self._secrets)
         shown: Json | None = render.masked(self._card, self._secrets)
-        operations = [["page", self._own(shown)], *view.whole(turn)]
-        operations += view.drawn(None, turn) if self._draws else []
-        return {"n": self._number, "all": operations, "kept": self._kept}
+        return self._everything(turn, shown) | {"kept": self._kept}
 
     def _late(self, content: Any) -> None:
         """Answer a page that says hello when the turn is over: it was reloaded meanwhile."""

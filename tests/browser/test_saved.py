@@ -126,7 +126,7 @@ def test_opened_again_without_a_kernel_it_reads_the_same(
     again.close()
 
 
-def test_of_a_turn_whose_kernel_is_gone_the_page_keeps_what_it_has(
+def test_of_a_turn_whose_kernel_is_gone_a_person_can_keep_what_is_here(
     model: FakeModel, notebook: Callable[..., Notebook]
 ) -> None:
     model.enqueue(*held(say(SAID), "rest"))
@@ -134,7 +134,11 @@ def test_of_a_turn_whose_kernel_is_gone_the_page_keeps_what_it_has(
     page.run(1)
     expect(page.turn(1)).to_contain_text("Half of the answer")
     page.page.evaluate("path => { drive.kernel(path).restart() }", page.path)
-    expect(page.turn(1)).to_have_count(0, timeout=20_000)
+    keep = page.turn(1).get_by_role("button", name="Keep this in the notebook")
+    expect(keep).to_be_visible(timeout=20_000)
+    assert "Half of the answer" not in str(page.save())  # nobody has masked it
+    keep.click()
+    expect(page.turn(1)).to_have_count(0)
     model.gate("rest").set()
     page.settle()
     assert widgets_in(page.save()) == []
