@@ -38,6 +38,7 @@ def examine(session: Session) -> Iterator[Check]:
     """Yield every check, each as soon as it is done."""
     yield Check("Python", good=True, found=f"{platform.python_version()}, {platform.platform()}")
     yield _packages()
+    yield from _kernel()
     yield _sandbox()
     yield from _codex(session)
     seen = [name for name in PROXIES if name in os.environ or name.lower() in os.environ]
@@ -53,6 +54,20 @@ def _packages() -> Check:
             missing.append(name)
     good = "codex-magic" not in missing
     return Check("packages", good=good, found=", ".join([*found, *(f"no {m}" for m in missing)]))
+
+
+def _kernel() -> Iterator[Check]:
+    """Name a fault of ipykernel 7.0 to 7.3; nothing of ours can mend it, 7.4 has.
+
+    A request that comes in while a reply goes out may stay unread, and all that follow with it.
+    """
+    try:
+        found = version("ipykernel")
+    except PackageNotFoundError:
+        return
+    if found.startswith(("7.0.", "7.1.", "7.2.", "7.3.")):
+        advice = "Type: pip install -U ipykernel, and restart the kernel"
+        yield Check("kernel", good=False, found=f"ipykernel {found} can go deaf", advice=advice)
 
 
 def _sandbox() -> Check:
