@@ -50,9 +50,15 @@ class TurnRequest:
         The text as it was typed.
     thread
         The name of the thread within the notebook.
-    new, resume
-        Start the thread afresh, or take up a stored one by its id (``last``: the newest of this
-        folder).
+    new, resume, fork
+        Start the thread afresh; take up a stored one by its id (``last``: the newest of this
+        folder); or go on from an earlier turn, in a branch (an empty text: from the last one).
+    private
+        Use a thread that is stored nowhere.
+    reuse
+        Show what the notebook keeps of this very turn, where it does, instead of asking again.
+    names
+        What the person's variables are called, in the order of their making.
     model, effort, summary
         Asked of the backend; None leaves it to the backend.
     timeout_s
@@ -66,6 +72,10 @@ class TurnRequest:
     thread: str = "main"
     new: bool = False
     resume: str | None = None
+    fork: str | None = None
+    private: bool = False
+    reuse: bool = False
+    names: tuple[str, ...] = ()
     model: str | None = None
     effort: str | None = None
     summary: str | None = None
@@ -86,6 +96,14 @@ class Turn(Value, frozen=True, kw_only=True):
     ----------
     prompt, backend, thread_name, sandbox, approval
         What was asked for, and how.
+    parent
+        The id of the turn before this one in its thread; empty for the first.
+    inputs
+        A hash of what the answer depends on: the prompt, the options, and the turns before.
+    names
+        What the person's variables were called when it began.
+    private
+        Whether its thread is stored nowhere; a notebook then keeps its text only.
     tape
         The name of the tape that was played; empty when a model was called.
     level
@@ -103,6 +121,10 @@ class Turn(Value, frozen=True, kw_only=True):
     id: str = ""
     thread_id: str = ""
     thread_name: str = "main"
+    parent: str = ""
+    inputs: str = ""
+    names: tuple[str, ...] = ()
+    private: bool = False
     model: str = ""
     tape: str = ""
     sandbox: str = ""
