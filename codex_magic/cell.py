@@ -21,6 +21,7 @@ from codex_magic.settings import (
     folder,
     sandbox_mode,
     seconds,
+    thread_name,
 )
 
 if TYPE_CHECKING:
@@ -31,17 +32,23 @@ if TYPE_CHECKING:
 
 
 LONGEST_PROMPT: Final = 1024 * 1024
+PRIVATE: Final = "private"
+"""The name of a private thread that is given none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of ``%%codex``; without a `metavar` it takes no value."""
+    """One option of ``%%codex``; without a `metavar` it takes no value.
+
+    One that is `optional` may stand without its value.
+    """
 
     flags: tuple[str, ...]
     help: str
     metavar: str = ""
     values: tuple[str, ...] = ()
     repeats: bool = False
+    optional: bool = False
 
     @property
     def name(self) -> str:
@@ -50,9 +57,12 @@ class Option:
 
 
 OPTIONS: Final = (
-    Option(("-t", "--thread"), "the thread to use; 'main' by default", "NAME"),
+    Option(("-t", "--thread"), "the thread to use; the current one by default", "NAME"),
     Option(("--new",), "start the thread afresh"),
     Option(("--resume",), "take up a stored thread: its id, or 'last'", "ID", ("last",)),
+    Option(("--fork",), "go on in a branch, from turn TURN or the last one", "TURN", optional=True),
+    Option(("--private",), "use a thread that is stored nowhere"),
+    Option(("--reuse",), "show this turn as the notebook keeps it, where nothing has changed"),
     Option(("-m", "--model"), "the model to ask; Codex's own choice by default", "MODEL"),
     Option(("-e", "--effort"), "how hard the model thinks", "EFFORT", EFFORTS),
     Option(("-s", "--sandbox"), "what commands may touch", "MODE", SANDBOX_MODES),
@@ -68,9 +78,15 @@ OPTIONS: Final = (
 
 def usage() -> str:
     """Return the help of ``%%codex``: its options, as lines."""
-    rows = [(", ".join(o.flags) + (f" {o.metavar}" if o.metavar else ""), o) for o in OPTIONS]
+    rows = [(", ".join(o.flags) + _value(o), o) for o in OPTIONS]
     width = max(len(row) for row, _ in rows)
     return "\n".join(f"  {row:<{width}}  {o.help}{_choices(o)}" for row, o in rows)
+
+
+def _value(option: Option) -> str:
+    if option.optional:
+        return f" [{option.metavar}]"
+    return f" {option.metavar}" if option.metavar else ""
 
 
 def _choices(option: Option) -> str:
@@ -87,6 +103,8 @@ def _parser() -> _Parser:
     for option in OPTIONS:
         if option.repeats:
             parser.add_argument(*option.flags, metavar=option.metavar, action="append", default=[])
+        elif option.optional:
+            parser.add_argument(*option.flags, metavar=option.metavar, nargs="?", const="")
         elif option.metavar:
             parser.add_argument(*option.flags, metavar=option.metavar)
         else:
@@ -99,7 +117,15 @@ def asks_for_help(line: str) -> bool:
     return any(word in ("-h", "--help") for word in line.split())
 
 
-def parse(line: str, body: str, *, settings: Settings, cwd: Path) -> TurnRequest:
+def parse(  # noqa: PLR0913 - all but two by their names
+    line: str,
+    body: str,
+    *,
+    settings: Settings,
+    cwd: Path,
+    thread: str = "main",
+    names: tuple[str, ...] = (),
+) -> TurnRequest:
     """Read a cell.
 
     Parameters
@@ -110,6 +136,10 @@ def parse(line: str, body: str, *, settings: Settings, cwd: Path) -> TurnRequest
         Everything below.
     cwd
         The kernel's folder, from which relative ones are counted.
+    thread
+        The thread that is used where the line names none.
+    names
+        What the person's variables are called.
 
     Raises
     ------
@@ -136,10 +166,12 @@ def parse(line: str, body: str, *, settings: Settings, cwd: Path) -> TurnRequest
             f"the prompt has {len(body):,} characters, and Codex takes {LONGEST_PROMPT:,}",
             hint="Put long text in a file, and name the file",
         )
-    if chosen.new and chosen.resume is not None:
-        raise CellError("--new and --resume exclude each other")
+    _exclude(chosen)
     given = {name: value for name, value in vars(chosen).items() if isinstance(value, str)}
+    fork = given.pop("fork", None)
     values = _checked({name: well_formed(value) for name, value in given.items()}, cwd)
+    if chosen.private:
+        values.setdefault("thread", PRIVATE)
     return TurnRequest(
         prompt=well_formed(body.strip("\n")),
         policy=SandboxPolicy(
@@ -150,9 +182,13 @@ def parse(line: str, body: str, *, settings: Settings, cwd: Path) -> TurnRequest
                 _checked({"add-dir": well_formed(each)}, cwd)["add-dir"] for each in chosen.add_dir
             ),
         ),
-        thread=values.get("thread", "main"),
+        thread=values.get("thread", thread),
         new=chosen.new,
         resume=values.get("resume"),
+        fork=None if fork is None else well_formed(fork),
+        private=chosen.private,
+        reuse=chosen.reuse or settings.reuse,
+        names=names if settings.names else (),
         model=values.get("model", settings.model),
         effort=values.get("effort", settings.effort),
         summary=settings.summary,
@@ -162,6 +198,20 @@ def parse(line: str, body: str, *, settings: Settings, cwd: Path) -> TurnRequest
     )
 
 
+def _exclude(chosen: argparse.Namespace) -> None:
+    """Refuse options that say different things of one thread."""
+    said = {
+        "--new": chosen.new,
+        "--resume": chosen.resume is not None,
+        "--fork": chosen.fork is not None,
+    }
+    ways = [flag for flag, is_said in said.items() if is_said]
+    if len(ways) > 1:
+        raise CellError(f"{ways[0]} and {ways[1]} exclude each other")
+    if chosen.private and ways and ways[0] != "--new":
+        raise CellError(f"--private and {ways[0]} exclude each other")
+
+
 def _checked(values: Mapping[str, str], cwd: Path) -> dict[str, Any]:
     checks: dict[str, Callable[[str], Any]] = {
         "sandbox": sandbox_mode,
@@ -169,6 +219,7 @@ def _checked(values: Mapping[str, str], cwd: Path) -> dict[str, Any]:
         "timeout": seconds,
         "cwd": partial(folder, base=cwd),
         "add-dir": partial(folder, base=cwd),
+        "thread": thread_name,
     }
     checked = {}
     for name, value in values.items():
@@ -210,7 +261,8 @@ def complete(text: str, *, threads: Sequence[str] = ()) -> list[str]:
     token = "" if text[-1:].isspace() or not words else words[-1]
     before = words[-1:] if not token else words[-2:-1]
     by_flag = {flag: option for option in OPTIONS for flag in option.flags}
-    if before and (option := by_flag.get(before[0])) and option.metavar:
+    option = by_flag.get(before[0]) if before else None
+    if option and option.metavar and not (option.optional and token.startswith("-")):
         values = tuple(threads) if option.name == "thread" else option.values
         return [value for value in values if value.startswith(token)]
     if token and not token.startswith("-"):

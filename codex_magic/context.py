@@ -61,8 +61,21 @@ def _read(path: Path, root: Path, limit_bytes: int) -> bytes:
         return b""
 
 
-def notebook_note(request: TurnRequest, *, level: str, fresh: bool) -> str:
-    """Return the note on where the model is: folder, policy, what is enforced, the kernel."""
+NAMES_CHARS: Final = 1500
+
+
+def notebook_note(
+    request: TurnRequest, *, level: str, fresh: bool, before: tuple[str, ...] = ()
+) -> str:
+    """Return the note on where the model is: folder, policy, what is enforced, the kernel.
+
+    Parameters
+    ----------
+    fresh
+        Whether this kernel has run no turn of the thread yet.
+    before
+        What the variables were called at the thread's last turn.
+    """
     policy = request.policy
     network = "on" if policy.network else "off"
     kernel = "fresh: no variables of earlier sessions exist" if fresh else "in use"
@@ -77,8 +90,28 @@ def notebook_note(request: TurnRequest, *, level: str, fresh: bool) -> str:
             f"approval policy: {request.approval}: {_APPROVAL[request.approval]}",
             f"each command may take {time}",
             f"kernel: {kernel}",
+            *_names("variables now", request.names),
+            *(_names("variables at your last turn", before) if fresh else ()),
         )
     )
+
+
+def _names(label: str, names: tuple[str, ...]) -> list[str]:
+    """Return the names on a line, the newest of them where there are many.
+
+    Only what Python takes for a name: those of earlier turns come out of a file.
+    """
+    chosen: list[str] = []
+    left = NAMES_CHARS
+    for name in reversed([name for name in names if name.isidentifier()]):
+        left -= len(name) + 2
+        if left < 0:
+            break
+        chosen.append(name)
+    if not chosen:
+        return []
+    more = ", and older ones" if left < 0 else ""
+    return [f"{label}: {', '.join(reversed(chosen))}{more}"]
 
 
 _ENFORCED: Final = {

@@ -6,6 +6,8 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from codex_magic.notebook.attach import Attachment
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Desk:
-    """A backend and the threads of this kernel that live there, by name."""
+    """A backend, and the notebook's threads that live there."""
 
     backend: Backend
-    threads: dict[str, str] = field(default_factory=dict)
+    notebook: Attachment = field(default_factory=Attachment)
     told: dict[str, str] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     tape: Tape | None = None

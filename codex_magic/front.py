@@ -6,9 +6,11 @@ widget, and where it has no widgets an output that is replaced as the turn goes 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from codex_magic.approval import Approver
+    from codex_magic.notebook.where import Place
     from codex_magic.page import Page
     from codex_magic.turn import TurnRequest
     from codex_magic.widget.dropping import Dropping
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 MISSES: Final = 2
 """Turns in a row that a front end may leave without a hello before it is taken to have no widgets."""
+
+NAMES: Final = 200
+"""Names of variables, the newest, that a turn is told."""
 
 KEPT: Final = 8
 """Widgets of finished turns that still answer a page that was reloaded while they ran."""
@@ -47,6 +53,35 @@ class Front:
     def is_dropped(self) -> bool:
         """Whether a person has said that the running cell is not to run."""
         return self._dropping is not None and self._dropping.takes(self._request())
+
+    def place(self) -> tuple[Place, bool]:
+        """Return where the running cell is, and whether its notebook is executed from the top.
+
+        That is so where nobody sits at it: what the file keeps is of an earlier execution.
+        """
+        from codex_magic.notebook import where  # noqa: PLC0415 - at a turn
+
+        kernel = getattr(self._shell, "kernel", None)
+        if kernel is None:
+            return where.Place(), False
+        request = self._request()
+        hints = where.Hints(
+            cell=str((request.get("metadata") or {}).get("cellId") or ""),
+            vscode=self._shell.user_ns.get("__vsc_ipynb_file__"),
+            connection_file=_connection_file(),
+            runtime=_runtime(),
+        )
+        headless = not request.get("content", {}).get("allow_stdin", False)
+        return where.find(hints, os.environ), headless
+
+    def names(self) -> tuple[str, ...]:
+        """Return what the person's variables are called, in the order of their making."""
+        hidden = self._shell.user_ns_hidden
+        return tuple(
+            name
+            for name in list(self._shell.user_ns)
+            if not name.startswith("_") and name not in hidden
+        )[-NAMES:]
 
     @contextmanager
     def shown(self, request: TurnRequest, *, widget: bool) -> Iterator[tuple[Page, Approver]]:
@@ -117,6 +152,21 @@ class Front:
 def _routable(kernel: Any) -> bool:
     # Colab's widgets come from the network, and its kernel's messages another way.
     return hasattr(kernel, "shell_stream") and "google.colab" not in sys.modules
+
+
+def _connection_file() -> str:
+    from ipykernel.connect import get_connection_file  # noqa: PLC0415 - in a kernel only
+
+    try:
+        return str(get_connection_file())
+    except RuntimeError:  # the kernel is embedded in another program
+        return ""
+
+
+def _runtime() -> Path:
+    from jupyter_core.paths import jupyter_runtime_dir  # noqa: PLC0415 - in a kernel only
+
+    return Path(jupyter_runtime_dir())
 
 
 def _publisher() -> Callable[[dict[str, Any], bool], None]:

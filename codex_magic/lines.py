@@ -24,6 +24,9 @@ LITERAL: Final = ("ask", "steer")
 AUDITED: Final = ("20", "100")
 """How many commands ``%codex audit`` is offered to show."""
 
+OF_THREADS: Final = ("show", "switch", "new", "rename", "archive", "delete")
+"""Subcommands that take the name of a thread."""
+
 MATCHER: Final = "codex_magic.options"
 
 
@@ -130,5 +133,7 @@ def completions(text: str, above: str, subcommands: Mapping[str, str]) -> Found 
             return lambda _threads, _lessons: [n for n in counts if n.startswith(words[-1])]
         if words[0] == "replay":
             return lambda _t, lessons: [w for w in (*lessons, "off") if w.startswith(words[-1])]
+        if words[0] in OF_THREADS and len(words) == len(("switch", "NAME")):
+            return lambda threads, _lessons: [t for t in threads if t.startswith(words[-1])]
         return lambda _threads, _lessons: []
     return None

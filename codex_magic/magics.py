@@ -7,7 +7,7 @@ how it looks and what may run is decided below.
 from __future__ import annotations
 
 import atexit
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,7 +52,15 @@ SUBCOMMANDS: Final = {
     "doctor": "doctor: try everything a turn needs, and say what to type where it is not good",
     "stop": "stop: end the running turn, from another OS thread or a subshell",
     "steer": "steer TEXT: add TEXT to the running turn, likewise",
-    "threads": "threads: this kernel's threads, and those stored for this folder",
+    "threads": "threads: this notebook's threads as a tree, and those stored for this folder",
+    "show": "show [THREAD] [--md]: a thread's turns and their numbers; as Markdown with --md",
+    "switch": "switch THREAD: make it the thread of cells that name none",
+    "new": "new [THREAD]: have a thread begin afresh with the next cell",
+    "resume": "resume ID|last: have the next cell take up a stored thread",
+    "fork": "fork [TURN]: have the next cell go on in a branch, from turn TURN or the last one",
+    "rename": "rename [THREAD] NAME: call a thread something else",
+    "archive": "archive THREAD: take a thread off the list; its id takes it up again",
+    "delete": "delete THREAD: remove a thread for good; asks for --yes",
     "replay": "replay NAME: play a tape instead of calling a model; replay off: call models again",
 }
 
@@ -81,6 +89,12 @@ class CodexMagics(Magics):
     )
     audit = Bool(None, allow_none=True, help="log each command").tag(config=True)
     widget = Bool(None, allow_none=True, help="show a running turn as a widget").tag(config=True)
+    names = Bool(None, allow_none=True, help="tell the model the names of your variables").tag(
+        config=True
+    )
+    reuse = Bool(None, allow_none=True, help="show unchanged turns as the notebook keeps them").tag(
+        config=True
+    )
 
     def __init__(self, shell: InteractiveShell, **kwargs: Any) -> None:
         super().__init__(shell, **kwargs)
@@ -88,6 +102,7 @@ class CodexMagics(Magics):
         self._session: Session | None = None
         self._remove_lines: Callable[[], None] = _nothing
         self._front = front.Front(shell)
+        self._taken: str | None = None
 
     def session(self) -> Session:
         """Return this kernel's session, made at first use."""
@@ -131,8 +146,26 @@ class CodexMagics(Magics):
         if self._front.is_dropped():
             print("Dropped: the turn before this cell was stopped together with it.")
             return
+        session = self._placed()
+        taken, self._taken = self._taken, None
+        request = cell.parse(
+            line,
+            body,
+            settings=session.settings,
+            cwd=_here(),
+            thread=session.current,
+            names=self._front.names(),
+        )
+        if taken and not (request.new or request.resume or request.fork is not None):
+            request = replace(request, resume=taken)
+        self._run(request)
+
+    def _placed(self) -> Session:
+        """Return the session, which knows by now which notebook this is."""
         session = self.session()
-        self._run(cell.parse(line, body, settings=session.settings, cwd=_here()))
+        place, from_top = self._front.place()
+        session.at(place.path, from_top=from_top)
+        return session
 
     def _run(self, request: TurnRequest) -> None:
         session = self.session()
@@ -182,10 +215,60 @@ class CodexMagics(Magics):
         self.session().steer(text)
 
     def _threads(self, _rest: str) -> None:
-        from codex_magic import status  # noqa: PLC0415
+        from codex_magic import listing  # noqa: PLC0415
 
-        for line in status.threads(self.session(), str(_here().resolve())):
+        for line in listing.threads(self._placed(), str(_here().resolve())):
             print(line)
+
+    def _show(self, rest: str) -> None:
+        from codex_magic import listing  # noqa: PLC0415
+
+        words = _words(rest)
+        plain = [word for word in words if word != "--md"]
+        turns = self._placed().shelf.turns(_one(plain, "show [THREAD] [--md]"))
+        for line in (listing.markdown if "--md" in words else listing.turns)(turns):
+            print(line)
+
+    def _switch(self, rest: str) -> None:
+        name = self._placed().shelf.switch(_one(_words(rest), "switch THREAD", least=1))
+        print(f"Cells that name no thread use {name} now.")
+
+    def _new(self, rest: str) -> None:
+        name = self._placed().shelf.begin(_one(_words(rest), "new [THREAD]"))
+        print(f"The next cell begins {name} afresh.")
+
+    def _resume(self, rest: str) -> None:
+        self._taken = _one(_words(rest), "resume ID|last", least=1)
+        print(f"The next cell takes up {self._taken}.")
+
+    def _fork(self, rest: str) -> None:
+        session = self._placed()
+        source = session.current
+        name, number = session.shelf.fork(source, _one(_words(rest), "fork [TURN]"))
+        print(f"The next cell goes on from turn {number} of {source}, in the branch {name}.")
+        print(f"To go back, type: %codex switch {source}")
+
+    def _rename(self, rest: str) -> None:
+        words = _words(rest)
+        if len(words) not in (1, 2):
+            raise CellError("which name?", hint="Type: %codex rename [THREAD] NAME")
+        old = self._placed().shelf.rename(words[0] if words[1:] else "", words[-1])
+        print(f"{old} is called {words[-1]} now.")
+
+    def _archive(self, rest: str) -> None:
+        thread_id = self._placed().shelf.archive(_one(_words(rest), "archive THREAD", least=1))
+        print(f"Archived. To take it up again, type: %%codex --resume {thread_id}")
+
+    def _delete(self, rest: str) -> None:
+        words = _words(rest)
+        word = _one([word for word in words if word != "--yes"], "delete THREAD --yes", least=1)
+        shelf = self._placed().shelf
+        if "--yes" not in words:
+            count = len(shelf.turns(word))
+            print(f"{word} has {count} turn{'' if count == 1 else 's'}; nothing brings it back.")
+            print(f"To delete it, type: %codex delete {word} --yes")
+            return
+        print(f"Deleted: {shelf.delete(word)}. What the notebook shows of it stays in its outputs.")
 
     def _replay(self, name: str) -> None:
         name = name.strip("\"'")
@@ -248,6 +331,23 @@ def _literal(work: Callable[..., Any], text: str) -> Callable[..., None]:
     codex.__doc__ = text
     literal: Callable[..., None] = no_var_expand(codex)
     return literal
+
+
+def _words(rest: str) -> list[str]:
+    """Return the words of a line; a name with spaces stands in quotes."""
+    import shlex  # noqa: PLC0415 - loading must stay light
+
+    try:
+        return shlex.split(rest)
+    except ValueError as error:
+        raise CellError(f"the line cannot be read: {str(error).lower()}") from None
+
+
+def _one(words: list[str], usage: str, *, least: int = 0) -> str:
+    """Return the only word, or an empty text where there is none and none is needed."""
+    if not least <= len(words) <= 1:
+        raise CellError("that is not how it is used", hint=f"Type: %codex {usage}")
+    return words[0] if words else ""
 
 
 def _here() -> Path:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from codex_magic import context
+from codex_magic import context, seating
 from codex_magic import events as ev
 from codex_magic.approval import DECIDE_YOURSELF, UNSAID, Answer, Approver, verdict
-from codex_magic.backends.base import Mailbox, Seat, ToolAnswer, TurnInput
+from codex_magic.backends.base import Mailbox, ToolAnswer, TurnInput
 from codex_magic.errors import BackendError, CodexMagicError
 from codex_magic.interrupts import interrupts_held
 from codex_magic.items import CommandExecution, FileChange, Text, ToolCall
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from codex_magic.desk import Desk, Hands
     from codex_magic.page import Page
+    from codex_magic.seating import Seated
     from codex_magic.settings import Settings
 
 log = logging.getLogger("codex_magic")
@@ -104,10 +105,10 @@ class Running:
     def _through(self, settings: Settings, level: Level) -> None:
         try:
             self._page.open(self.mailbox.put)
-            seat = self._seat()
-            turn = self._input(seat, settings, level)
+            seated = self._seat()
+            turn = self._input(seated, settings, level)
             self._begun = True
-            self._backend.start_turn(seat, turn, self.mailbox)
+            self._backend.start_turn(seated.seat, turn, self.mailbox)
             while not self.turn.is_over:
                 self._step()
             self._tidy()
@@ -116,21 +117,21 @@ class Running:
             with interrupts_held():
                 self._stopped()
 
-    def _seat(self) -> Seat:
-        known = self._desk.threads.get(self._request.thread)
-        seat = self._backend.seat(self._request, known)
-        self._desk.threads[self._request.thread] = seat.thread_id
-        self._fold(ev.ThreadStarted(seat.thread_id, seat.model))
-        for notice in seat.notices:
+    def _seat(self) -> Seated:
+        seated = seating.take(self._desk, self._request)
+        self.turn = msgspec.structs.replace(self.turn, parent=seated.parent)
+        self._fold(ev.ThreadStarted(seated.seat.thread_id, seated.seat.model))
+        for notice in seated.notices:
             self._fold(notice)
-        return seat
+        return seated
 
-    def _input(self, seat: Seat, settings: Settings, level: Level) -> TurnInput:
+    def _input(self, seated: Seated, settings: Settings, level: Level) -> TurnInput:
         probed = level.wait()
+        seat = seated.seat
         self.turn = msgspec.structs.replace(self.turn, level=probed)
         fresh = seat.thread_id not in self._desk.used
         self._desk.used.add(seat.thread_id)
-        note = context.notebook_note(self._request, level=probed, fresh=fresh)
+        note = context.notebook_note(self._request, level=probed, fresh=fresh, before=seated.names)
         project = context.agents_md(self._request.cwd) if settings.agents_md else None
         if project is None or not project.text:
             return TurnInput(self._request, {"notebook": note})

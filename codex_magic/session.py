@@ -11,15 +11,18 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from codex_magic import again, folder
 from codex_magic import events as ev
-from codex_magic import folder
 from codex_magic.backends.base import Backend, Mailbox, ToolSpec
 from codex_magic.desk import Desk, Hands
 from codex_magic.errors import CellError
 from codex_magic.items import well_formed
+from codex_magic.notebook.attach import Attachment
+from codex_magic.notebook.index import Index
 from codex_magic.running import Running
 from codex_magic.sandbox import audit
 from codex_magic.settings import Settings
+from codex_magic.shelf import Shelf
 from codex_magic.tools.ask_user import AskUserTool
 from codex_magic.tools.patch import PatchTool
 from codex_magic.tools.rulebook import Rulebook
@@ -27,6 +30,7 @@ from codex_magic.tools.shell import ShellTool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from codex_magic.approval import Approver
     from codex_magic.page import Page
@@ -66,6 +70,8 @@ class Session:
         self._log: audit.Log | None = None
         self._hands = Hands({tool.name: tool for tool in (tools or self.tools())})
         self._connect = connect
+        self._notebook = Attachment(Index(self._environ))
+        self._where: tuple[Path | None, bool] = None, False
         self._live: Desk | None = None
         self._taped: Desk | None = None
         self._busy = threading.Lock()
@@ -104,7 +110,31 @@ class Session:
     def threads(self) -> Mapping[str, str]:
         """The threads of this kernel: their ids by name."""
         desk = self._taped or self._live
-        return dict(desk.threads) if desk else {}
+        return dict(desk.notebook.threads) if desk else dict(self._notebook.threads)
+
+    @property
+    def current(self) -> str:
+        """The name of the thread that a cell uses which names none."""
+        desk = self._taped or self._live
+        return desk.notebook.current if desk else self._notebook.current
+
+    @property
+    def notebook(self) -> Attachment:
+        """What is known of the notebook's threads, on the backend that the next turn runs on."""
+        return self._desk().notebook
+
+    @property
+    def shelf(self) -> Shelf:
+        """The notebook's threads, to be handled by a person."""
+        return Shelf(self._desk())
+
+    def at(self, path: Path | None, *, from_top: bool = False) -> None:
+        """Take up the threads of the notebook at `path`, or follow it there; see `Attachment.at`."""
+        self._where = path, from_top
+        self._notebook.at(path, from_top=from_top)
+        if self._taped is not None:
+            # A lesson begins at its beginning; what is kept of it can only be shown again.
+            self._taped.notebook.at(path, from_top=True)
 
     def replay(self, name: str | None) -> Tape | None:
         """Play a tape from now on, or with None call models again.
@@ -130,6 +160,7 @@ class Session:
             player = tapes.Player(tape, on_mismatch=self._mismatch)
             self._taped = Desk(self._player_backend(player, home), tape=tape, player=player)
             self._taped.home = home
+            self._taped.notebook.at(self._where[0], from_top=True)
         return tape
 
     def _player_backend(self, player: Player, home: str) -> Backend:
@@ -150,7 +181,7 @@ class Session:
         if self._taped is not None:
             return self._taped
         if self._live is None:
-            self._live = Desk((self._connect or self._app_server)())
+            self._live = Desk((self._connect or self._app_server)(), self._notebook)
         return self._live
 
     def _app_server(self) -> Backend:
@@ -243,15 +274,32 @@ class Session:
         try:
             self._rules.use(self.settings.rules)
             desk = self._desk()
+            request = self._placed(request, desk)
+            if request.reuse and (kept := again.find(desk.notebook, request)) is not None:
+                self.last = again.show(desk.notebook, request, kept, page)
+                return self.last
             running = Running(desk, _on_tape(request, desk.tape), page, approver, self._hands)
             self._mailbox = running.mailbox
             try:
                 return running.to_its_end(self.settings)
             finally:
                 self._mailbox = None
-                self.last = running.turn if running.turn.is_over else self.last
+                if running.turn.is_over:
+                    self.last = running.turn
+                    desk.notebook.ended(running.turn)
         finally:
             self._busy.release()
+
+    def _placed(self, request: TurnRequest, desk: Desk) -> TurnRequest:
+        """Return `request` with its branch begun, and with the hash of what it depends on."""
+        if request.fork is not None:
+            name, number = Shelf(desk).fork(request.thread, request.fork)
+            desk.notebook.news.append(
+                f"this is the branch {name}, from turn {number} of {request.thread} on; "
+                f"to go back, type: %codex switch {request.thread}"
+            )
+            request = replace(request, thread=name, fork=None)
+        return replace(request, inputs=again.inputs(desk.notebook, request))
 
 
 def _on_tape(request: TurnRequest, tape: Tape | None) -> TurnRequest:

@@ -51,6 +51,10 @@ class Settings:
         Whether each command is logged.
     widget
         Whether a running turn is shown as a widget, where the front end has widgets.
+    names
+        Whether the model is told what the person's variables are called.
+    reuse
+        Whether a turn that the notebook keeps is shown again instead of asked again.
     tape
         A lesson to play instead of calling a model.
     api_key
@@ -67,6 +71,8 @@ class Settings:
     rules: str | None = None
     audit: bool = True
     widget: bool = True
+    names: bool = True
+    reuse: bool = False
     tape: str | None = None
     api_key: str | None = None
 
@@ -128,6 +134,18 @@ def seconds(value: str | float) -> float:
     return number
 
 
+_THREAD: Final = 64
+
+
+def thread_name(value: str) -> str:
+    """Return `value` if a thread can be called so."""
+    if len(value) > _THREAD or not value.isprintable() or value.startswith("-"):
+        raise ValueError(
+            f"a thread's name has at most {_THREAD} characters and begins with none of -"
+        )
+    return value
+
+
 def folder(value: str, base: Path) -> Path:
     """Return the folder that `value` names, relative ones below `base`."""
     try:
@@ -163,4 +181,6 @@ _CHECKS: Final[dict[str, Any]] = {
     "agents_md": _flag,
     "audit": _flag,
     "widget": _flag,
+    "names": _flag,
+    "reuse": _flag,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from codex_magic import binary, folder, sandbox
@@ -32,7 +31,8 @@ def lines(session: Session) -> Iterator[str]:
     yield f"approval: {settings.approval}"
     for grant in session.grants:
         yield f"allowed:  {granted(grant)}"
-    yield f"threads:  {_line(', '.join(session.threads)) or 'none yet'}"
+    others = [name for name in session.threads if name != session.current]
+    yield f"thread:   {_line(', '.join((session.current, *others)))}"
     if session.tape is not None:
         yield f"tape:     {_line(session.tape.name)}; no model is called"
     if session.last is not None:
@@ -87,17 +87,3 @@ def _account(session: Session) -> str:
     if not account.kind:
         return "nobody is signed in" if account.needed else "none needed"
     return _line(f"{account.kind} {account.detail}")
-
-
-def threads(session: Session, cwd: str) -> Iterator[str]:
-    """Yield this kernel's threads, then those stored for a folder, the newest first."""
-    mine = session.threads
-    for name, thread_id in mine.items():
-        yield f"* {_line(name):<12} {_line(thread_id)}"
-    for row in session.backend.threads(cwd):
-        if row.thread_id not in mine.values():
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated_at))
-            made = "" if row.ours else f" ({_line(row.origin)})"
-            preview = words.one_line(words.clean(row.preview), 60)
-            yield f"  {when} {_line(row.thread_id)} {preview}{made}"
-    yield "Take one up with: %%codex --resume ID"

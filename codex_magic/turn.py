@@ -38,6 +38,8 @@ VERSION: Final = 1
 MIME: Final = "application/vnd.codex.turn+json"
 PLAN_ID: Final = "plan"
 PROMPT_ID: Final = "prompt"
+REUSED: Final = "shown from the notebook: no model was asked"
+"""The notice of a turn that was not run, but kept from an earlier run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,8 @@ class TurnRequest:
         Show what the notebook keeps of this very turn, where it does, instead of asking again.
     names
         What the person's variables are called, in the order of their making.
+    inputs
+        A hash of what the answer depends on; see `Turn`.
     model, effort, summary
         Asked of the backend; None leaves it to the backend.
     timeout_s
@@ -76,6 +80,7 @@ class TurnRequest:
     private: bool = False
     reuse: bool = False
     names: tuple[str, ...] = ()
+    inputs: str = ""
     model: str | None = None
     effort: str | None = None
     summary: str | None = None
@@ -299,6 +304,9 @@ def opening(request: TurnRequest, *, backend: str, tape: str = "") -> Turn:
         prompt=request.prompt,
         backend=backend,
         thread_name=request.thread,
+        inputs=request.inputs,
+        names=request.names,
+        private=request.private,
         sandbox=request.policy.mode,
         approval=request.approval,
         items=(UserMessage(id=PROMPT_ID, status="completed", text=Text(request.prompt)),),

@@ -15,7 +15,16 @@ from traitlets.config import Config
 
 from codex_magic import events as ev
 from codex_magic import magics
-from codex_magic.backends.base import Account, Mailbox, Seat, StoredThread, ToolAnswer, TurnInput
+from codex_magic.backends.base import (
+    Account,
+    Mailbox,
+    Seat,
+    Start,
+    StoredThread,
+    StoredTurn,
+    ToolAnswer,
+    TurnInput,
+)
 from codex_magic.items import AgentMessage, CommandExecution, PlanStep, Reasoning, Receipt, Text
 from codex_magic.session import Session
 from codex_magic.settings import Settings
@@ -54,22 +63,27 @@ class ScriptedBackend:
     version = (0, 163, 0)
 
     def __init__(self, *turns: Sequence[Step]) -> None:
-        self.turns = deque(turns)
+        self.scripted = deque(turns)
         self.asked: list[TurnRequest] = []
+        self.starts: list[Start] = []
         self.told: list[TurnInput] = []
         self.stored: list[StoredThread] = []
+        self.kept: dict[str, list[StoredTurn]] = {}
+        self.done: list[tuple[str, ...]] = []
         self.interrupts = 0
         self.is_closed = False
         self._mailbox: Mailbox | None = None
 
-    def seat(self, request: TurnRequest, known: str | None) -> Seat:
+    def seat(self, request: TurnRequest, start: Start) -> Seat:
         self.asked.append(request)
+        self.starts.append(start)
+        known = None if start.branch else start.known
         return Seat(known or f"id-of-{request.thread}", "a-model")
 
     def start_turn(self, seat: Seat, turn: TurnInput, mailbox: Mailbox) -> None:
         self.told.append(turn)
         self._mailbox = mailbox
-        for step in self.turns.popleft():
+        for step in self.scripted.popleft():
             if isinstance(step, BaseException):
                 raise step
             mailbox.put(step)
@@ -83,6 +97,18 @@ class ScriptedBackend:
 
     def threads(self, cwd: str | None, limit: int = 20) -> Sequence[StoredThread]:
         return self.stored
+
+    def turns(self, thread_id: str) -> Sequence[StoredTurn]:
+        return self.kept.get(thread_id, [])
+
+    def rename(self, thread_id: str, title: str) -> None:
+        self.done.append(("rename", thread_id, title))
+
+    def archive(self, thread_id: str) -> None:
+        self.done.append(("archive", thread_id))
+
+    def delete(self, thread_id: str) -> None:
+        self.done.append(("delete", thread_id))
 
     def account(self) -> Account:
         return Account("chatgpt", "ada@example.org")

@@ -219,6 +219,9 @@ def test_the_help_names_every_option_and_its_choices() -> None:
         "-t, --thread NAME",
         "--new",
         "--resume ID",
+        "--fork [TURN]",
+        "--private",
+        "--reuse",
         "-m, --model MODEL",
         "-e, --effort EFFORT",
         "-s, --sandbox MODE",
@@ -230,7 +233,7 @@ def test_the_help_names_every_option_and_its_choices() -> None:
         "-q, --quiet",
         "-h, --help",
     ]
-    assert shown[5].endswith(
+    assert shown[8].endswith(
         "what commands may touch: read-only, workspace-write, full-access, external"
     )
 

@@ -63,7 +63,7 @@ class Backend:
         self.mailbox: Any = None
         self.over = False
 
-    def seat(self, request: Any, known: Any) -> Seat:
+    def seat(self, request: Any, start: Any) -> Seat:
         return Seat("thread", "m")
 
     def start_turn(self, seat: Any, turn: Any, mailbox: Any) -> None:

@@ -177,7 +177,8 @@ def test_a_cell_is_a_turn_of_the_notebooks_thread(
     for prompt in ("first", "{second} $HOME `x` @f"):
         assert shell.run_cell(f"%%codex -s read-only -q\n\n{prompt}\n").success
     policy = SandboxPolicy(mode="read-only", workspace=Path.cwd())
-    assert backend.asked == [
+    asked = [dataclasses.replace(request, inputs="") for request in backend.asked]
+    assert asked == [
         TurnRequest(prompt=prompt, policy=policy, summary="auto", timeout_s=120.0, quiet=True)
         for prompt in ("first", "{second} $HOME `x` @f")
     ]
@@ -522,7 +523,7 @@ def test_status_says_what_the_next_turn_would_run_on(
         "account": "  chatgpt ada@example.org",
         "model": "    the one Codex chooses",
         "approval": " on-request",
-        "threads": "  side",
+        "thread": "   main, side",
         "last": "     completed, a-model",
     }
 
@@ -621,9 +622,140 @@ def test_threads_lists_the_kernels_own_and_the_stored_ones(
     capsys.readouterr()
     shell.run_cell("%codex threads")
     mine, stored, hint = capsys.readouterr().out.splitlines()
-    assert mine == "* main         id-of-main"
+    assert mine == "* main         id-of-main  1 turn, last: go"
     assert stored.endswith(" 0199-ab count the penguins (cli)")
     assert hint == "Take one up with: %%codex --resume ID"
+
+
+# --- threads ---------------------------------------------------------------------------------
+
+
+def numbered(reply: Reply, text: str, turn_id: str) -> list[ev.Event]:
+    return [ev.TurnStarted(turn_id, 100.0), *reply(text)[1:]]
+
+
+@pytest.fixture
+def talk(
+    shell: InteractiveShell, script: Script, reply: Reply, capsys: Capture
+) -> Callable[[str], list[str]]:
+    """Run cells after two turns; return what a line prints, line by line."""
+    turns = [numbered(reply, f"Answer {n}.", f"turn-{n}") for n in range(1, 8)]
+    backend = script(*turns)
+    shell.run_cell("%%codex -q\nfirst")
+    shell.run_cell("%%codex -q\nsecond")
+
+    def run(cell_text: str) -> list[str]:
+        capsys.readouterr()
+        shell.run_cell(cell_text)
+        shown = capsys.readouterr()
+        return (shown.out + shown.err).splitlines()
+
+    run.backend = backend  # type: ignore[attr-defined]
+    return run
+
+
+def test_threads_draws_the_branches_below_the_trunk(talk: Any) -> None:
+    assert talk("%codex fork 1") == [
+        "The next cell goes on from turn 1 of main, in the branch main-2.",
+        "To go back, type: %codex switch main",
+    ]
+    assert talk("%codex threads")[:2] == [
+        "  main         id-of-main  2 turns, last: second",
+        "* └─ main-2    id-of-main  from turn 1 of main, 1 turn, last: first",
+    ]
+    talk("%%codex -q\ninstead")
+    start = talk.backend.starts[-1]
+    assert (start.known, start.branch) == ("id-of-main", "turn-1")
+    talk("%%codex -q -t main\nthird")
+    assert (talk.backend.starts[-1].known, talk.backend.starts[-1].branch) == ("id-of-main", "")
+    talk("%%codex -q --fork turn-3\nbelow")
+    assert talk("%codex threads")[:3] == [
+        "  main         id-of-main  3 turns, last: third",
+        "  └─ main-2    id-of-main-2  from turn 1 of main, 2 turns, last: instead",
+        "*    └─ main-3 id-of-main-3  from turn 2 of main-2, 3 turns, last: below",
+    ]
+
+
+def test_show_numbers_the_turns(talk: Any) -> None:
+    assert talk("%codex show") == ["  1  first", "     Answer 1.", "  2  second", "     Answer 2."]
+    assert talk("%codex show main --md") == [
+        *("## 1", "", "> first", "", "Answer 1.", ""),
+        *("## 2", "", "> second", "", "Answer 2.", ""),
+    ]
+
+
+def test_new_and_switch_change_the_thread_of_cells_that_name_none(talk: Any) -> None:
+    assert talk("%codex new 'my review'") == ["The next cell begins my review afresh."]
+    talk("%%codex -q\nthird")
+    assert talk("%codex switch main") == ["Cells that name no thread use main now."]
+    talk("%%codex -q\nfourth")
+    assert [request.thread for request in talk.backend.asked[2:]] == ["my review", "main"]
+    talk("%codex new")
+    talk("%%codex -q\nfifth")
+    assert talk.backend.starts[-1].known is None
+    assert talk.backend.starts[-1].turns == ()
+
+
+def test_resume_takes_up_a_thread_with_the_next_cell_only(talk: Any) -> None:
+    assert talk("%codex resume 0199-ab") == ["The next cell takes up 0199-ab."]
+    talk("%%codex -q\nthird")
+    talk("%%codex -q\nfourth")
+    assert [request.resume for request in talk.backend.asked[2:]] == ["0199-ab", None]
+
+
+def test_rename_and_archive_and_delete(talk: Any) -> None:
+    assert talk("%codex rename results") == ["main is called results now."]
+    talk("%%codex -q -t main\nanother")
+    assert talk("%codex archive main") == [
+        "Archived. To take it up again, type: %%codex --resume id-of-main"
+    ]
+    assert talk("%codex delete nothing")[-1].startswith(
+        "CellError: this notebook has no thread 'nothing'. Type %codex threads"
+    )
+
+
+def test_delete_says_what_goes_before_it_goes(talk: Any) -> None:
+    assert talk("%codex delete main") == [
+        "main has 2 turns; nothing brings it back.",
+        "To delete it, type: %codex delete main --yes",
+    ]
+    assert talk.backend.done == []
+    assert talk("%codex delete main --yes") == [
+        "Deleted: id-of-main. What the notebook shows of it stays in its outputs."
+    ]
+    assert talk.backend.done == [("delete", "id-of-main")]
+    assert talk("%codex show") == ["This thread has no turns yet."]
+
+
+def test_a_private_thread_has_no_place_on_any_list(talk: Any) -> None:
+    talk("%%codex -q --private\naside")
+    assert talk("%codex threads")[1] == "  private      private"
+    assert talk("%codex archive private")[-1].startswith(
+        "CellError: thread 'private' is private: it is stored nowhere"
+    )
+
+
+WRONG = {
+    "%codex switch": "that is not how it is used. Type: %codex switch THREAD",
+    "%codex switch a b": "that is not how it is used. Type: %codex switch THREAD",
+    "%codex switch nothing": "this notebook has no thread 'nothing'. Type %codex threads for those there are",
+    "%codex fork 9": "this thread has no turn '9': it has 2. Type %codex show for its turns and their numbers",
+    "%codex rename": "which name?. Type: %codex rename [THREAD] NAME",
+    "%codex rename main main": "there is a thread 'main' already. Choose another name",
+    "%codex rename -x": "'-x' cannot be used: a thread's name has at most 64 characters and begins with none of -",
+    "%codex show 'x": "the line cannot be read: no closing quotation",
+    "%%codex --new --fork\nx": "--new and --fork exclude each other",
+    "%%codex --private --fork\nx": "--private and --fork exclude each other",
+    "%%codex --resume last --private\nx": "--private and --resume exclude each other",
+    "%%codex -t ''\nx": "--thread is '': it must not be empty. Type %%codex? for the options",
+}
+
+
+@pytest.mark.parametrize("typed", WRONG)
+def test_what_cannot_be_done_is_said_and_changes_nothing(talk: Any, typed: str) -> None:
+    before = talk("%codex threads")
+    assert talk(typed)[-1] == f"CellError: {WRONG[typed]}"
+    assert talk("%codex threads") == before
 
 
 def test_doctor_prints_a_line_for_each_thing(

@@ -103,5 +103,5 @@ def test_a_key_is_not_shown() -> None:
     assert repr(settings) == (
         "Settings(model='m', effort=None, summary='auto', sandbox='workspace-write', "
         "approval='on-request', timeout_s=120.0, agents_md=True, rules=None, audit=True, "
-        "widget=True, tape=None)"
+        "widget=True, names=True, reuse=False, tape=None)"
     )

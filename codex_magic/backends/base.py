@@ -15,6 +15,7 @@ from codex_magic.events import Event, Notice
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from codex_magic.notebook.records import Kept
     from codex_magic.turn import TurnRequest
 
 Mailbox = queue.SimpleQueue[Event]
@@ -50,6 +51,41 @@ class Seat:
     thread_id: str
     model: str
     notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a thread stands before a turn.
+
+    Parameters
+    ----------
+    known
+        The id of the stored thread to go on with; None for a new one.
+    branch
+        The turn in it after which a thread of its own begins; empty to go on with `known` itself.
+    turns
+        What the notebook keeps of the turns so far. Their text begins a new thread where `known` is
+        None, or stored no more.
+    why
+        Why `known` is None although there are turns.
+    title
+        What a new thread is called in the backend's list; empty for nothing.
+    """
+
+    known: str | None = None
+    branch: str = ""
+    turns: tuple[Kept, ...] = ()
+    why: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """A turn as a backend keeps it: where, and pairs of ``user`` or ``agent`` and what was said."""
+
+    turn_id: str
+    thread_id: str
+    said: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +131,8 @@ class Backend(Protocol):
 
     name: str
 
-    def seat(self, request: TurnRequest, known: str | None) -> Seat:
-        """Return the thread for `request`: the one `known` by id, a stored one, or a new one."""
+    def seat(self, request: TurnRequest, start: Start) -> Seat:
+        """Return the thread for `request`: the one to go on with, another stored one, or a new one."""
         ...
 
     def start_turn(self, seat: Seat, turn: TurnInput, mailbox: Mailbox) -> None:
@@ -123,6 +159,34 @@ class Backend(Protocol):
 
     def threads(self, cwd: str | None, limit: int = 20) -> Sequence[StoredThread]:
         """Return the stored threads of a folder, or of all, the newest first."""
+        ...
+
+    def turns(self, thread_id: str) -> Sequence[StoredTurn]:
+        """Return the turns of a stored thread, and of those it goes on from, the oldest first.
+
+        Raises
+        ------
+        CellError
+            There is no such thread.
+        """
+        ...
+
+    def rename(self, thread_id: str, title: str) -> None:
+        """Call a stored thread something else in the list."""
+        ...
+
+    def archive(self, thread_id: str) -> None:
+        """Take a thread off the list; it can be taken up again by its id.
+
+        Raises
+        ------
+        CellError
+            There is no such thread.
+        """
+        ...
+
+    def delete(self, thread_id: str) -> None:
+        """Remove a stored thread for good; likewise."""
         ...
 
     def account(self) -> Account:

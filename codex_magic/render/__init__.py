@@ -35,16 +35,17 @@ def saved(
     """Return what a notebook keeps of a finished turn, by media type.
 
     Markdown for reading, plain text for terminals, and the turn itself as JSON with at most 8 KB of
-    each command's output. Credentials are masked in all three.
+    each command's output; of a private turn there is no JSON, so that nothing takes it up again.
+    Credentials are masked in all three.
     """
     # Masked before anything is cut, quoted or escaped: what is left of a secret then is no longer
     # found. And after, for one that only stands there once terminal escapes are gone.
     turn = _trimmed(masked(turn, secrets))
-    return {
+    shown = {
         "text/markdown": mask(markdown.text(turn, quiet=quiet), secrets),
         "text/plain": mask(plain.text(turn, quiet=quiet), secrets),
-        MIME: to_json(turn),
     }
+    return shown if turn.private else shown | {MIME: to_json(turn)}
 
 
 def _trimmed(turn: Turn) -> Turn:

@@ -18,7 +18,15 @@ from IPython.core.getipython import get_ipython
 from IPython.display import HTML, Markdown, display
 
 from codex_magic import events as ev
-from codex_magic.backends.base import Account, Mailbox, Seat, StoredThread, ToolAnswer, TurnInput
+from codex_magic.backends.base import (
+    Account,
+    Mailbox,
+    Seat,
+    Start,
+    StoredThread,
+    ToolAnswer,
+    TurnInput,
+)
 from codex_magic.items import AgentMessage, Text
 from codex_magic.running import Running
 from codex_magic.session import Session
@@ -103,8 +111,8 @@ class Source:
         self._stop = threading.Event()
         self._answered = threading.Event()
 
-    def seat(self, request: TurnRequest, known: str | None) -> Seat:
-        return Seat(known or f"id-of-{request.thread}", "a-model")
+    def seat(self, request: TurnRequest, start: Start) -> Seat:
+        return Seat(start.known or f"id-of-{request.thread}", "a-model")
 
     def start_turn(self, seat: Seat, turn: TurnInput, mailbox: Mailbox) -> None:
         self._mailbox = mailbox

@@ -227,12 +227,15 @@ def test_what_is_added_reaches_the_model_and_the_turn(stage: Any, shape: str) ->
     model = stage.model([say("one"), pause_at("here")], say("two"))
     kernel = stage.kernel(model, shape)
 
-    def add() -> None:
-        kernel.session.steer("look at b.csv")
-        model.gate("here").set()
+    def said(turn: Any) -> list[str]:
+        return [str(getattr(item, "text", "")) for item in turn.items]
 
-    kernel.page.once(lambda turn: turn.final_response == "one", add)
+    kernel.page.once(
+        lambda turn: turn.final_response == "one", lambda: kernel.session.steer("look at b.csv")
+    )
+    # Else the turn may be over before Codex has taken it.
+    kernel.page.once(lambda turn: "look at b.csv" in said(turn), model.gate("here").set)
     turn = kernel.ask()
     assert turn.status == "completed"
     assert "look at b.csv" in str(model.requests[-1])
-    assert "look at b.csv" in [str(getattr(item, "text", "")) for item in turn.items]
+    assert "look at b.csv" in said(turn)

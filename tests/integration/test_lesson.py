@@ -66,7 +66,7 @@ def normal(value: Any, names: dict[str, str], folder: str) -> Any:
             continue
         if key in LEFT_OUT:
             done[key] = LEFT_OUT[key]
-        elif key in ("id", "thread_id") and each != "prompt":
+        elif key in ("id", "parent", "thread_id") and each != "prompt":
             done[key] = names.setdefault(each, f"id-{len(names) + 1}")
         else:
             done[key] = normal(each, names, folder)

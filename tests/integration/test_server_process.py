@@ -275,9 +275,10 @@ def test_a_thread_that_is_gone_is_said(stage: Any, until: Any) -> None:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     second = kernel.ask()
     assert second.final_response == "two"
+    why = f"thread {first.thread_id} is not stored here"
     assert [notice.text for notice in second.notices] == [
         "Codex had stopped; it was started again",
-        f"thread {first.thread_id} was not stored; this is a new one",
+        f"restored from the notebook: 1 turn as unverified text, because {why}",
     ]
 
 

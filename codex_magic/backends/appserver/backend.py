@@ -25,13 +25,15 @@ from codex_magic.backends.appserver.connection import (
     Connection,
     ConnectionLostError,
     Message,
-    RefusedError,
 )
+from codex_magic.backends.appserver.threads import Threads
 from codex_magic.backends.base import (
     Account,
     Mailbox,
     Seat,
+    Start,
     StoredThread,
+    StoredTurn,
     ToolAnswer,
     ToolSpec,
     TurnInput,
@@ -69,14 +71,6 @@ def hint(error: ev.TurnError) -> str:
     if error.kind.endswith(" 429"):
         return HINTS["rateLimitExceeded"]
     return HINTS.get(error.kind.split(" ")[0], AGAIN)
-
-
-@dataclass(slots=True)
-class _Loaded:
-    """A thread that the server has open: its own model, and whether a turn has named an effort."""
-
-    model: str
-    effort_named: bool = False
 
 
 @dataclass(slots=True)
@@ -118,13 +112,12 @@ class AppServerBackend:
         overrides: Sequence[str] = (),
         api_key: str | None = None,
     ) -> None:
-        self._tools = tuple(tools)
         self._environ = dict(os.environ if environ is None else environ)
         self._overrides = tuple(overrides)
         self._api_key = api_key
         self._connection: Connection | None = None
         self._turn: _RunningTurn | None = None
-        self._loaded: dict[str, _Loaded] = {}
+        self._threads = Threads(self._ask, tools, instructions)
         self._account: Account | None = None
         self.version: binary.Version | None = None
         self.program: binary.CodexBinary | None = None
@@ -132,7 +125,7 @@ class AppServerBackend:
 
     # --- threads ------------------------------------------------------------------------------
 
-    def seat(self, request: TurnRequest, known: str | None) -> Seat:
+    def seat(self, request: TurnRequest, start: Start) -> Seat:
         """Return the thread for `request`; see `Backend.seat`.
 
         Raises
@@ -150,123 +143,37 @@ class AppServerBackend:
             self.close()
             died = True
         self._require_account(request.cwd)
-        if request.resume is not None:
-            seat = self._take_up(request, self._resolve(request))
-        elif known is None or request.new:
-            seat = self._start(request)
-        elif known in self._loaded:
-            seat = Seat(known, request.model or self._loaded[known].model)
-        else:
-            seat = self._go_on(request, known, quietly=died)
-        self._loaded.setdefault(seat.thread_id, _Loaded(seat.model))
+        seat = self._threads.seat(request, start, quietly=died)
         if died:
-            goes_on = " and the thread goes on" if seat.thread_id == known else ""
+            goes_on = " and the thread goes on" if seat.thread_id == start.known else ""
             self._news.append(ev.Notice(f"Codex had stopped; it was started again{goes_on}"))
         news, self._news = tuple(self._news), []
         return Seat(seat.thread_id, seat.model, news + seat.notices)
 
-    def _start(
-        self,
-        request: TurnRequest,
-        model: str | None = None,
-        after: tuple[str, str] | None = None,
-    ) -> Seat:
-        common = self._common(request, model)
-        answer = self._call("thread/start", wire.thread_start(common, self._tools, after))
-        return Seat(answer["thread"]["id"], answer.get("model") or "")
-
-    def _resolve(self, request: TurnRequest) -> str:
-        if request.resume != "last":
-            return str(request.resume)
-        newest = self.threads(str(request.cwd), limit=1)
-        if not newest:
-            raise CellError(
-                f"no thread is stored for {request.cwd}", hint="Start one: leave out --resume"
-            )
-        return newest[0].thread_id
-
-    def _go_on(self, request: TurnRequest, known: str, *, quietly: bool) -> Seat:
-        """Take up a thread of this kernel; one that never had a turn is stored nowhere."""
-        try:
-            return self._take_up(request, known, quietly=quietly)
-        except CellError:
-            seat = self._start(request)
-            lost = ev.Notice(f"thread {known} was not stored; this is a new one", "warning")
-            return Seat(seat.thread_id, seat.model, (lost,))
-
-    def _take_up(self, request: TurnRequest, thread_id: str, *, quietly: bool = False) -> Seat:
-        """Resume a thread of ours; copy one whose tools are not today's."""
-        try:
-            stored = self._call("thread/read", {"threadId": thread_id, "includeTurns": False})
-        except RefusedError:
-            raise CellError(
-                f"there is no thread {thread_id!r}", hint="Type %codex threads for those there are"
-            ) from None
-        thread = stored["thread"]
-        if not wire.has_tools(thread, self._tools):
-            return self._copy(request, thread)
-        model = request.model or thread.get("model")
-        common = self._common(request, model)
-        try:
-            answer = self._call("thread/resume", wire.thread_again(common, thread_id))
-            text = f"thread resumed: {thread_id}"
-        except RefusedError as error:
-            if "active writer" not in str(error):
-                raise
-            source = thread["threadSource"]
-            answer = self._call("thread/fork", wire.thread_fork(common, thread_id, source))
-            text = f"another program is using thread {thread_id}; this is a fork of it"
-        notices = () if quietly else (ev.Notice(text),)
-        return Seat(answer["thread"]["id"], answer.get("model") or "", notices)
-
-    def _copy(self, request: TurnRequest, thread: wire.Json) -> Seat:
-        """Seat a thread anew with our tools: a thread's tools are frozen when it starts."""
-        thread_id = thread["id"]
-        after, items = self._history(thread_id)
-        seat = self._start(request, request.model or thread.get("model"), after)
-        if items:
-            self._call("thread/inject_items", {"threadId": seat.thread_id, "items": items})
-        if wire.stored_thread(thread).ours:
-            text = f"the tools have changed since thread {thread_id} began; it goes on as a new one"
-        else:
-            text = f"copied from {thread_id}, with this kernel's tools; the original is untouched"
-        return Seat(seat.thread_id, seat.model, (ev.Notice(text),))
-
-    def _history(self, thread_id: str) -> tuple[tuple[str, str] | None, list[wire.Json]]:
-        """Return where a thread stands, and what was said in it and in those it goes on from."""
-        params = {"threadId": thread_id, "includeTurns": True}
-        whole = self._call("thread/read", params)["thread"]
-        turns = whole.get("turns") or ()
-        after = (thread_id, turns[-1]["id"]) if turns else wire.goes_on_from(whole)
-        items = wire.transcript(whole)
-        seen = {thread_id}
-        while (before := wire.goes_on_from(whole)) is not None and before[0] not in seen:
-            seen.add(before[0])
-            try:
-                whole = self._call("thread/read", params | {"threadId": before[0]})["thread"]
-            except RefusedError:
-                break  # it has been deleted; what came after it is all there is
-            items = wire.transcript(whole, until=before[1]) + items
-        return after, items
-
     def threads(self, cwd: str | None, limit: int = 20) -> list[StoredThread]:
-        """Return the stored threads of a folder, or of all, the newest first."""
+        """Return the stored threads of a folder, or of all, the latest used first."""
         self._connected(_here())
-        # Without the empty list the server shows the threads of one model provider only.
-        params: dict[str, Any] = {"limit": limit, "modelProviders": []}
-        answer = self._call("thread/list", params | ({"cwd": cwd} if cwd else {}))
-        return [wire.stored_thread(thread) for thread in answer["data"]]
+        return self._threads.stored(cwd, limit)
 
-    def _common(self, request: TurnRequest, model: str | None) -> dict[str, Any]:
-        cwd = str(request.cwd)
-        # Asked each time and for this folder: a configuration may change while the kernel lives.
-        config = self._call("config/read", {"cwd": cwd})["config"]
-        return wire.thread_params(
-            cwd=cwd,
-            instructions=instructions(),
-            model=model or request.model,
-            config=config,
-        )
+    def turns(self, thread_id: str) -> list[StoredTurn]:
+        """Return the turns of a stored thread; see `Backend.turns`."""
+        self._connected(_here())
+        return self._threads.turns(thread_id)
+
+    def rename(self, thread_id: str, title: str) -> None:
+        """Call a stored thread something else in the list."""
+        self._connected(_here())
+        self._threads.rename(thread_id, title)
+
+    def archive(self, thread_id: str) -> None:
+        """Take a thread off the list; see `Backend.archive`."""
+        self._connected(_here())
+        self._threads.remove(thread_id, "thread/archive")
+
+    def delete(self, thread_id: str) -> None:
+        """Remove a stored thread for good."""
+        self._connected(_here())
+        self._threads.remove(thread_id, "thread/delete")
 
     # --- turns --------------------------------------------------------------------------------
 
@@ -288,7 +195,7 @@ class AppServerBackend:
 
     def _effort(self, seat: Seat, request: TurnRequest) -> str | None:
         """Return the effort to name: a turn's own, or the model's once an earlier turn had one."""
-        loaded = self._loaded.setdefault(seat.thread_id, _Loaded(seat.model))
+        loaded = self._threads.loaded(seat)
         if request.effort is None and loaded.effort_named:
             return wire.default_effort(self._call("model/list", {}), seat.model)
         loaded.effort_named = request.effort is not None
@@ -350,12 +257,15 @@ class AppServerBackend:
         if turn is not None:
             # Whoever waits for it must not wait for ever.
             turn.mailbox.put(ev.TurnCompleted("interrupted"))
-        self._loaded.clear()
+        self._threads.forget()
 
     def _call(self, method: str, params: Mapping[str, Any], *, timeout_s: float = 30.0) -> Any:
         if self._connection is None:
             raise ConnectionLostError("Codex is not running")
         return self._connection.call(method, params, timeout_s=timeout_s)
+
+    def _ask(self, method: str, params: Mapping[str, Any]) -> Any:
+        return self._call(method, params)
 
     def _connected(self, cwd: Path) -> None:
         """Start the server where it is not running, the preferred binary first."""
@@ -487,7 +397,7 @@ class AppServerBackend:
             connection.respond_error(message["id"], f"{wire.CLIENT} does not serve {method}")
 
     def _lose(self, reason: str) -> None:
-        self._loaded.clear()
+        self._threads.forget()
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.mailbox.put(ev.TurnCompleted("failed", _gone(reason)))

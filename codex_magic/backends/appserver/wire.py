@@ -167,7 +167,11 @@ def thread_params(
 
 
 def thread_start(
-    common: Json, tools: Sequence[ToolSpec], after: tuple[str, str] | None = None
+    common: Json,
+    tools: Sequence[ToolSpec],
+    after: tuple[str, str] | None = None,
+    *,
+    private: bool = False,
 ) -> Json:
     """Return the parameters of ``thread/start``; for `after` see `thread_source`."""
     return {
@@ -175,6 +179,7 @@ def thread_start(
         "dynamicTools": _tools(tools),
         "environments": [],
         "threadSource": thread_source(tools, after),
+        **({"ephemeral": True} if private else {}),
     }
 
 
@@ -183,9 +188,29 @@ def thread_again(common: Json, thread_id: str) -> Json:
     return {**common, "threadId": thread_id, "excludeTurns": True}
 
 
-def thread_fork(common: Json, thread_id: str, source: str) -> Json:
-    """Return the parameters of ``thread/fork``; a fork keeps its tools but not who made it."""
-    return {**thread_again(common, thread_id), "threadSource": source}
+def thread_fork(common: Json, thread_id: str, source: str, *, until: str = "") -> Json:
+    """Return the parameters of ``thread/fork``; a fork keeps its tools but not who made it.
+
+    Parameters
+    ----------
+    until
+        The last turn that the fork has; all of them without it.
+    """
+    last = {"lastTurnId": until} if until else {}
+    return {**thread_again(common, thread_id), "threadSource": source, **last}
+
+
+SOURCES: Final = ("cli", "vscode", "exec", "appServer", "unknown")
+
+
+def thread_list(cwd: str | None, limit: int) -> Json:
+    """Return the parameters of ``thread/list``: of all that a person began, the latest used first.
+
+    Without the empty list of providers the server shows the threads of one only, and without
+    `SOURCES` none of ``codex exec``.
+    """
+    params: dict[str, Any] = {"limit": limit, "modelProviders": [], "sourceKinds": SOURCES}
+    return params | {"sortKey": "updated_at"} | ({"cwd": cwd} if cwd else {})
 
 
 def turn_start(thread_id: str, turn: TurnInput, *, model: str, effort: str | None) -> Json:
@@ -217,25 +242,33 @@ def tool_result(answer: ToolAnswer) -> Json:
     return {"success": answer.success, "contentItems": content}
 
 
-def transcript(thread: Json, until: str | None = None) -> list[Json]:
-    """Return what people and agents said in a thread, as items for ``thread/inject_items``.
+def turns(thread: Json, until: str = "") -> list[Json]:
+    """Return the turns of a thread up to the one with this id; all of them where it has none such."""
+    found = list(thread.get("turns") or ())
+    ends = [number for number, turn in enumerate(found, 1) if turn.get("id") == until]
+    return found[: ends[-1] if ends else None]
 
-    Parameters
-    ----------
-    until
-        The last turn that counts; all of them without it.
-    """
-    items = []
-    turns = thread.get("turns") or ()
-    ends = [number for number, turn in enumerate(turns, 1) if turn.get("id") == until]
-    for turn in turns[: ends[-1] if ends else None]:
-        for item in turn.get("items") or ():
-            if item.get("type") == "userMessage":
-                parts = [p.get("text", "") for p in item.get("content", ()) if p["type"] == "text"]
-                items.append(_message("user", "input_text", "\n".join(parts)))
-            elif item.get("type") == "agentMessage":
-                items.append(_message("assistant", "output_text", item.get("text", "")))
-    return [item for item in items if item["content"][0]["text"]]
+
+def said(turn: Json) -> list[tuple[str, str]]:
+    """Return what people and agents said in a turn: pairs of ``user`` or ``agent``, and a text."""
+    pairs = []
+    for item in turn.get("items") or ():
+        if item.get("type") == "userMessage":
+            parts = [p.get("text", "") for p in item.get("content", ()) if p["type"] == "text"]
+            pairs.append(("user", "\n".join(parts)))
+        elif item.get("type") == "agentMessage":
+            pairs.append(("agent", item.get("text", "")))
+    return [(who, text) for who, text in pairs if text]
+
+
+def transcript(pairs: Sequence[tuple[str, str]]) -> list[Json]:
+    """Return what was said as items for ``thread/inject_items``."""
+    return [
+        _message("user", "input_text", text)
+        if who == "user"
+        else _message("assistant", "output_text", text)
+        for who, text in pairs
+    ]
 
 
 def _message(role: str, kind: str, text: str) -> Json:

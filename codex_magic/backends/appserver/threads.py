@@ -1,0 +1,300 @@
+"""The threads of one app-server: begun, taken up, branched off, copied, listed.
+
+A thread's tools are frozen when it starts, so one with other tools than today's is copied into a new
+one; one that is not stored here is begun anew with the text that the notebook keeps of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from codex_magic import events as ev
+from codex_magic.backends.appserver import wire
+from codex_magic.backends.appserver.connection import RefusedError
+from codex_magic.backends.base import Seat, Start, StoredThread, StoredTurn
+from codex_magic.errors import BackendError, CellError
+from codex_magic.notebook import history
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from codex_magic.backends.base import ToolSpec
+    from codex_magic.notebook.records import Kept
+    from codex_magic.turn import TurnRequest
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A thread that the server has open: its own model, and whether a turn has named an effort."""
+
+    model: str
+    effort_named: bool = False
+    private: bool = False
+
+
+class Threads:
+    """Seats turns on a server's threads.
+
+    Parameters
+    ----------
+    call
+        Calls the server.
+    tools
+        What every thread is offered.
+    instructions
+        What every model is told.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[str, Mapping[str, Any]], Any],
+        tools: Sequence[ToolSpec],
+        instructions: Callable[[], str],
+    ) -> None:
+        self._call = call
+        self._tools = tuple(tools)
+        self._instructions = instructions
+        self._loaded: dict[str, Loaded] = {}
+        self._ended: set[str] = set()
+
+    def loaded(self, seat: Seat) -> Loaded:
+        """Return what is known of a seat's thread while the server has it open."""
+        return self._loaded.setdefault(seat.thread_id, Loaded(seat.model))
+
+    def forget(self) -> None:
+        """Note that the server is gone, and with it what it had open."""
+        self._ended |= {thread_id for thread_id, known in self._loaded.items() if known.private}
+        self._loaded.clear()
+
+    def seat(self, request: TurnRequest, start: Start, *, quietly: bool) -> Seat:
+        """Return the thread for `request`; see `Backend.seat`.
+
+        Parameters
+        ----------
+        quietly
+            Whether it goes without saying that a thread is taken up again.
+        """
+        if request.resume is not None:
+            seat = self._take_up(request, self._resolve(request), start)
+        elif request.new or (start.known is None and not start.turns):
+            seat = self._begin(request, start)
+        elif start.known is None:
+            seat = self._restore(request, start)
+        elif start.branch:
+            seat = self._branch(request, start.known, start)
+        elif start.known in self._loaded:
+            seat = Seat(start.known, request.model or self._loaded[start.known].model)
+        else:
+            seat = self._go_on(request, start.known, start, quietly=quietly)
+        self.loaded(seat).private = request.private
+        return seat
+
+    # --- new ones -----------------------------------------------------------------------------
+
+    def _begin(
+        self,
+        request: TurnRequest,
+        start: Start,
+        model: str | None = None,
+        after: tuple[str, str] | None = None,
+    ) -> Seat:
+        common = self._common(request, model)
+        params = wire.thread_start(common, self._tools, after, private=request.private)
+        answer = self._call("thread/start", params)
+        return self._titled(Seat(answer["thread"]["id"], answer.get("model") or ""), start)
+
+    def _titled(self, seat: Seat, start: Start) -> Seat:
+        """Have a new thread carry the notebook's name; without it, it goes on just as well."""
+        if start.title:
+            try:
+                self.rename(seat.thread_id, start.title)
+            except BackendError as error:
+                told = ev.Notice(f"the thread could not be named: {error.message}", "warning")
+                return replace(seat, notices=(*seat.notices, told))
+        return seat
+
+    def _restore(self, request: TurnRequest, start: Start) -> Seat:
+        """Begin a thread with what the notebook keeps of the turns so far, as text."""
+        seat = self._begin(request, start)
+        self._inject(seat, [("user", history.transcript(start.turns))])
+        turns = "1 turn" if len(start.turns) == 1 else f"{len(start.turns)} turns"
+        told = f"restored from the notebook: {turns} as unverified text, because {start.why}"
+        return replace(seat, notices=(*seat.notices, ev.Notice(told)))
+
+    def _inject(self, seat: Seat, said: Sequence[tuple[str, str]]) -> None:
+        items = wire.transcript([pair for pair in said if pair[1]])
+        if items:
+            self._call("thread/inject_items", {"threadId": seat.thread_id, "items": items})
+
+    # --- stored ones --------------------------------------------------------------------------
+
+    def _resolve(self, request: TurnRequest) -> str:
+        if request.resume != "last":
+            return str(request.resume)
+        newest = self.stored(str(request.cwd), limit=1)
+        if not newest:
+            raise CellError(
+                f"no thread is stored for {request.cwd}", hint="Start one: leave out --resume"
+            )
+        return newest[0].thread_id
+
+    def _go_on(self, request: TurnRequest, known: str, start: Start, *, quietly: bool) -> Seat:
+        """Take up a thread of this notebook; one that never had a turn is stored nowhere."""
+        try:
+            return self._take_up(request, known, start, quietly=quietly)
+        except CellError:
+            return self._without(request, known, start)
+
+    def _without(self, request: TurnRequest, known: str, start: Start) -> Seat:
+        """Begin anew because the thread to go on with is not there."""
+        if start.turns:
+            return self._restore(request, replace(start, why=f"thread {known} is not stored here"))
+        seat = self._begin(request, start)
+        ended = "ended with Codex" if known in self._ended else "was not stored"
+        lost = ev.Notice(f"thread {known} {ended}; this is a new one", "warning")
+        return replace(seat, notices=(*seat.notices, lost))
+
+    def _take_up(
+        self, request: TurnRequest, thread_id: str, start: Start, *, quietly: bool = False
+    ) -> Seat:
+        """Resume a thread of ours; copy one whose tools are not today's."""
+        thread = self._read(thread_id)
+        if not wire.has_tools(thread, self._tools):
+            return self._copy(request, thread, start)
+        common = self._common(request, request.model or thread.get("model"))
+        text = f"thread resumed: {thread_id}"
+        try:
+            answer = self._resumed(common, thread_id)
+        except _ArchivedError:
+            self._call("thread/unarchive", {"threadId": thread_id})
+            answer, text = self._resumed(common, thread_id), f"{text}, out of the archive"
+        if answer is None:
+            source = thread["threadSource"]
+            answer = self._call("thread/fork", wire.thread_fork(common, thread_id, source))
+            text = f"another program is using thread {thread_id}; this is a fork of it"
+        notices = () if quietly else (ev.Notice(text),)
+        return Seat(answer["thread"]["id"], answer.get("model") or "", notices)
+
+    def _resumed(self, common: wire.Json, thread_id: str) -> Any:
+        """Resume a thread; None where another program has it open."""
+        try:
+            return self._call("thread/resume", wire.thread_again(common, thread_id))
+        except RefusedError as error:
+            if "is archived" in str(error):
+                raise _ArchivedError from None
+            if "active writer" not in str(error):
+                raise
+            return None
+
+    def _branch(self, request: TurnRequest, known: str, start: Start) -> Seat:
+        """Begin a thread that has a stored one's turns up to one of them."""
+        try:
+            thread = self._read(known)
+        except CellError:
+            return self._without(request, known, start)
+        if not wire.has_tools(thread, self._tools):
+            return self._copy(request, thread, start)
+        common = self._common(request, request.model or thread.get("model"))
+        params = wire.thread_fork(common, known, thread["threadSource"], until=start.branch)
+        try:
+            answer = self._call("thread/fork", params)
+        except RefusedError:
+            return self._without(request, known, start)  # it has no such turn
+        told = ev.Notice(f"branched off thread {known}; both go on")
+        seat = Seat(answer["thread"]["id"], answer.get("model") or "", (told,))
+        return self._titled(seat, start)
+
+    def _copy(self, request: TurnRequest, thread: wire.Json, start: Start) -> Seat:
+        """Seat a thread anew with our tools: a thread's tools are frozen when it starts."""
+        thread_id = thread["id"]
+        found = self._chain(thread_id, start.branch)
+        after = (thread_id, found[-1][1]["id"]) if found else wire.goes_on_from(thread)
+        seat = self._begin(request, start, request.model or thread.get("model"), after)
+        # What a restored thread began with is in none of its turns, but in the notebook.
+        before = _before(start.turns, {turn["id"] for _, turn in found})
+        said = [pair for _, turn in found for pair in wire.said(turn)]
+        self._inject(seat, [("user", history.transcript(before)), *said])
+        if wire.stored_thread(thread).ours:
+            text = f"the tools have changed since thread {thread_id} began; it goes on as a new one"
+        else:
+            text = f"copied from {thread_id}, with this kernel's tools; the original is untouched"
+        return replace(seat, notices=(*seat.notices, ev.Notice(text)))
+
+    def _chain(self, thread_id: str, until: str = "") -> list[tuple[str, wire.Json]]:
+        """Return a thread's turns, and those of the threads it goes on from, each with its thread."""
+        found: list[tuple[str, wire.Json]] = []
+        seen: set[str] = set()
+        before: tuple[str, str] | None = (thread_id, until)
+        while before is not None and before[0] not in seen:
+            thread_id, until = before
+            seen.add(thread_id)
+            try:
+                whole = self._read(thread_id, turns=True)
+            except CellError:
+                if not found:
+                    raise
+                break  # it has been deleted; what came after it is all there is
+            found = [(thread_id, turn) for turn in wire.turns(whole, until)] + found
+            before = wire.goes_on_from(whole)
+        return found
+
+    def _read(self, thread_id: str, *, turns: bool = False) -> Any:
+        try:
+            params = {"threadId": thread_id, "includeTurns": turns}
+            return self._call("thread/read", params)["thread"]
+        except RefusedError:
+            raise _missing(thread_id) from None
+
+    def _common(self, request: TurnRequest, model: str | None) -> dict[str, Any]:
+        cwd = str(request.cwd)
+        # Asked each time and for this folder: a configuration may change while the kernel lives.
+        config = self._call("config/read", {"cwd": cwd})["config"]
+        return wire.thread_params(
+            cwd=cwd,
+            instructions=self._instructions(),
+            model=model or request.model,
+            config=config,
+        )
+
+    # --- the list -----------------------------------------------------------------------------
+
+    def stored(self, cwd: str | None, limit: int) -> list[StoredThread]:
+        """Return the stored threads of a folder, or of all, the latest used first."""
+        answer = self._call("thread/list", wire.thread_list(cwd, limit))
+        return [wire.stored_thread(thread) for thread in answer["data"]]
+
+    def turns(self, thread_id: str) -> list[StoredTurn]:
+        """Return the turns of a stored thread; see `Backend.turns`."""
+        return [
+            StoredTurn(turn["id"], thread, tuple(wire.said(turn)))
+            for thread, turn in self._chain(thread_id)
+        ]
+
+    def rename(self, thread_id: str, title: str) -> None:
+        """Call a stored thread something else in the list."""
+        self._call("thread/name/set", {"threadId": thread_id, "name": title})
+
+    def remove(self, thread_id: str, method: str) -> None:
+        """Archive or delete a stored thread; see `Backend.archive`."""
+        try:
+            self._call(method, {"threadId": thread_id})
+        except RefusedError:
+            raise _missing(thread_id) from None
+        self._loaded.pop(thread_id, None)
+
+
+class _ArchivedError(Exception):
+    """The thread is in the archive."""
+
+
+def _before(turns: Sequence[Kept], stored: set[str]) -> Sequence[Kept]:
+    """Return the turns before the first one that is stored; none where none of them is."""
+    places = [place for place, turn in enumerate(turns) if turn.id in stored]
+    return turns[: places[0]] if places else ()
+
+
+def _missing(thread_id: str) -> CellError:
+    return CellError(
+        f"there is no thread {thread_id!r}", hint="Type %codex threads for those there are"
+    )

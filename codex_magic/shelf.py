@@ -1,0 +1,219 @@
+"""The notebook's threads as a person handles them: by name, by id, by the number of a turn.
+
+It looks names and numbers up and says what is wrong with them. What a thread is made of is the
+backend's business, what the notebook remembers the attachment's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from codex_magic.errors import CellError, CodexMagicError
+from codex_magic.notebook.records import Kept
+from codex_magic.settings import thread_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from codex_magic.desk import Desk
+
+SEE: Final = "Type %codex threads for those there are"
+_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
+_SHORTEST: Final = 4
+
+
+class Shelf:
+    """The threads of one notebook.
+
+    Parameters
+    ----------
+    desk
+        The backend they run on, and what is known of them.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._backend = desk.backend
+        self._notebook = desk.notebook
+
+    # --- finding ------------------------------------------------------------------------------
+
+    def name(self, word: str) -> str:
+        """Return the name of the notebook's own thread that `word` names, by its name or its id.
+
+        Raises
+        ------
+        CellError
+            There is none.
+        """
+        threads = self._notebook.threads
+        word = word or self._notebook.current
+        if word in threads:
+            return word
+        named = [name for name, thread_id in threads.items() if thread_id == word]
+        if named:
+            return named[0]
+        raise CellError(f"this notebook has no thread {word!r}", hint=SEE)
+
+    def turns(self, word: str) -> list[Kept]:
+        """Return the turns of a thread, the oldest first; `word` is a name, an id, or empty.
+
+        The backend's own where it stores them, else those that the notebook keeps.
+
+        Raises
+        ------
+        CellError
+            There is no such thread.
+        """
+        threads = self._notebook.threads
+        word = word or self._notebook.current
+        if word not in threads and _ID.fullmatch(word):
+            return self._stored(word, word)
+        name = self.name(word) if threads or word != self._notebook.current else word
+        past = self._notebook.past(name, self._backend.name)
+        kept = list(past.turns)
+        if past.thread_id is None or past.branch:
+            return kept
+        try:
+            stored = self._stored(past.thread_id, name)
+        except CodexMagicError:
+            return kept
+        ids = {turn.id for turn in stored}
+        first = next((i for i, turn in enumerate(kept) if turn.id in ids), len(kept))
+        return [*kept[:first], *stored]
+
+    def _stored(self, thread_id: str, name: str) -> list[Kept]:
+        known = {turn.id: turn for turn in self._notebook.turns}
+        return [
+            known.get(turn.turn_id)
+            or Kept(
+                id=turn.turn_id,
+                thread_id=turn.thread_id,
+                thread_name=name,
+                backend=self._backend.name,
+                status="completed",
+                prompt=next((text for who, text in turn.said if who == "user"), ""),
+                said=turn.said,
+            )
+            for turn in self._backend.turns(thread_id)
+        ]
+
+    def turn(self, word: str, reference: str) -> Kept:
+        """Return a turn of a thread: by its number as `%codex show` has it, by its id, or the last.
+
+        Raises
+        ------
+        CellError
+            There is none.
+        """
+        turns = self.turns(word)
+        if not turns:
+            raise CellError("this thread has no turns yet", hint="Ask something first")
+        if not reference:
+            return turns[-1]
+        number = int(reference) if reference.isascii() and reference.isdecimal() else 0
+        if 0 < number <= len(turns):
+            return turns[number - 1]
+        begins = [turn for turn in turns if turn.id.startswith(reference)]
+        if len(reference) >= _SHORTEST and len(begins) == 1:
+            return begins[0]
+        raise CellError(
+            f"this thread has no turn {reference!r}: it has {len(turns)}",
+            hint="Type %codex show for its turns and their numbers",
+        )
+
+    # --- changing -----------------------------------------------------------------------------
+
+    def switch(self, word: str) -> str:
+        """Make a thread that of cells that name none, and return its name."""
+        name = self.name(word)
+        self._notebook.switch(name)
+        return name
+
+    def begin(self, name: str) -> str:
+        """Have a thread of this name begin afresh with the next turn; `main` unless named."""
+        name = _named(name or self._notebook.current)
+        self._notebook.begin(name)
+        self._notebook.switch(name)
+        return name
+
+    def fork(self, word: str, reference: str) -> tuple[str, int]:
+        """Have a branch begin with the next turn; return its name, and the turn it goes on from.
+
+        That by its number in the thread that is branched off.
+        """
+        turns = self.turns(word)
+        turn = self.turn(word, reference)
+        source = word or self._notebook.current
+        if all(turn.id != known.id for known in self._notebook.turns):
+            self._notebook.turns.append(turn)
+        name = self._unused(source)
+        self._notebook.stand(name, turn)
+        self._notebook.switch(name)
+        number = next((n for n, each in enumerate(turns, 1) if each.id == turn.id), len(turns))
+        return name, number
+
+    def _unused(self, source: str) -> str:
+        stem = re.sub(r"-\d+\Z", "", source)
+        pending = self._notebook.pending
+        taken = {source, *(name for name in self._notebook.threads if name not in pending)}
+        number = 2
+        while f"{stem}-{number}" in taken:
+            number += 1
+        return f"{stem}-{number}"
+
+    def rename(self, word: str, new: str) -> str:
+        """Give a thread of the notebook another name, and return the old one."""
+        old = self.name(word)
+        _named(new)
+        if new in self._notebook.threads:
+            raise CellError(f"there is a thread {new!r} already", hint="Choose another name")
+        thread_id = self._notebook.threads[old]
+        self._notebook.rename(old, new)
+        path = self._notebook.path
+        if thread_id and old not in self._private():
+            self._backend.rename(thread_id, new if path is None else f"{path.stem} · {new}")
+        return old
+
+    def archive(self, word: str) -> str:
+        """Take a thread off the list, and return its id."""
+        thread_id = self._id(word)
+        self._backend.archive(thread_id)
+        self._notebook.drop(thread_id)
+        return thread_id
+
+    def delete(self, word: str) -> str:
+        """Remove a thread for good, and return its id."""
+        thread_id = self._id(word)
+        self._backend.delete(thread_id)
+        self._notebook.drop(thread_id)
+        return thread_id
+
+    def _id(self, word: str) -> str:
+        if not word:
+            raise CellError("which thread?", hint=SEE)
+        if _ID.fullmatch(word) and word not in self._notebook.threads:
+            return word
+        name = self.name(word)
+        thread_id = self._notebook.threads[name]
+        if not thread_id:
+            raise CellError(
+                f"thread {name!r} is not stored on this machine",
+                hint="`codex-magic strip` takes stored turns out of a notebook",
+            )
+        if name in self._private():
+            raise CellError(
+                f"thread {name!r} is private: it is stored nowhere",
+                hint="It ends with the kernel",
+            )
+        return thread_id
+
+    def _private(self) -> Sequence[str]:
+        return self._notebook.private
+
+
+def _named(name: str) -> str:
+    try:
+        return thread_name(name)
+    except ValueError as error:
+        raise CellError(f"{name!r} cannot be used: {error}") from None
