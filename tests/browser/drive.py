@@ -107,6 +107,25 @@ class Notebook:
     def interrupt(self) -> None:
         self.page.evaluate("path => drive.kernel(path).interrupt()", self.path)
 
+    def restart(self) -> None:
+        """Restart the kernel, and wait until it is there."""
+        self.page.evaluate("path => drive.kernel(path).restart()", self.path)
+        self._until("isIdle", LOADS_S)
+
+    # --- the file -----------------------------------------------------------------------------
+
+    def rename(self, name: str) -> None:
+        """Give the open notebook another name, as a person does in the file browser."""
+        self.page.evaluate(
+            "([path, name]) => drive.panel(path).context.rename(name)", [self.path, name]
+        )
+        self.file = self.file.with_name(name)
+        self.path = str(Path(self.path).with_name(name))
+
+    def clear_outputs(self) -> None:
+        self._do("run", "notebook:clear-all-cell-outputs", 0)
+        self._until("isIdle", PATIENCE_S)
+
     # --- what is on the page ------------------------------------------------------------------
 
     @property

@@ -20,11 +20,22 @@ from codex_magic.tape import homes
 NOT_THE_PERSONS = ("OPENAI_API_KEY", "CODEX_API_KEY", "CODEX_ACCESS_TOKEN")
 
 
-def use(base_url: str, model: str = "gpt-5.5") -> None:
-    """Load the extension and have its turns answered by the model that listens there."""
-    home = homes.make()
-    # Before the extension is loaded: at the end its Codex must be gone before its home is.
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
+def use(base_url: str, model: str = "gpt-5.5", home: str = "", data: str = "") -> None:
+    """Load the extension and have its turns answered by the model that listens there.
+
+    Parameters
+    ----------
+    home
+        Codex's, for kernels that come after this one; else one that goes with the kernel.
+    data
+        Where the index of notebooks is; else where the server has its own data.
+    """
+    if data:
+        os.environ["JUPYTER_DATA_DIR"] = data
+    if not home:
+        home = homes.make()
+        # Before the extension is loaded: at the end its Codex must be gone before its home is.
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
     shell: Any = get_ipython()
     shell.run_line_magic("load_ext", "codex_magic")
     magics = shell.magics_manager.registry["CodexMagics"]
