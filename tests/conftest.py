@@ -206,6 +206,7 @@ def typical() -> list[ev.Event]:
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     """A real IPython without a terminal, in an empty folder."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     work = tmp_path / "work"
     work.mkdir()
