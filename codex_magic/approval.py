@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from codex_magic.items import well_formed
-from codex_magic.policy import ApprovalPolicy, Decision, Grant
+from codex_magic.policy import Allowance, ApprovalPolicy, Decision, Excess, Grant
+from codex_magic.sandbox.steering import steers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class ApprovalRequest:
         The item that waits for the answer.
     grant
         What may be allowed for as long as the kernel lives; None where it can be allowed once only.
+    excess
+        What `asks` says, for programs; None where only a person can judge it.
     """
 
     command: str
@@ -45,6 +49,7 @@ class ApprovalRequest:
     patch: bool = False
     item_id: str = ""
     grant: Grant | None = None
+    excess: Excess | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +145,53 @@ UNSAID: Final = {Decision.DECLINE: SAID_NO, Decision.CANCEL: STOPPED}
 
 
 class NobodyApprover:
-    """Answers where there is nobody to ask: a notebook that runs headless."""
+    """Answers where there is nobody to ask: a notebook that runs headless.
+
+    Parameters
+    ----------
+    allowed
+        What whoever started it has allowed beforehand.
+    """
+
+    def __init__(self, allowed: Allowance = Allowance()) -> None:
+        self._allowed = allowed
 
     def ask(self, request: ApprovalRequest | QuestionRequest) -> Answer:
-        """Decline, and say how to allow it."""
+        """Allow what was allowed beforehand; decline the rest, and say how to allow it."""
         if isinstance(request, QuestionRequest):
             return Answer(Decision.DECLINE, "nobody", DECIDE_YOURSELF)
+        if request.excess is not None and covers(self._allowed, request.excess):
+            return Answer(Decision.ACCEPT, "allowance")
         return Answer(
             Decision.DECLINE,
             "nobody",
-            "nobody can be asked here: run the notebook with a person at it, "
-            "or allow more with -s or -a in the cell's first line",
+            "nobody can be asked here: run the notebook with a person at it, allow more with -s "
+            "or -a in the cell's first line, or start it with codex-magic run --allow",
         )
+
+
+def covers(allowed: Allowance, excess: Excess) -> bool:
+    """Return whether all of `excess` has been allowed beforehand.
+
+    Where nothing exceeds the policy somebody asked to be asked about everything, and that is
+    allowed by nothing.
+    """
+    if excess == Excess():
+        return False
+    wanted = {"network": excess.network, "rules": excess.rule, "unsandboxed": excess.unsandboxed}
+    return (
+        all(kind in allowed.kinds for kind, is_wanted in wanted.items() if is_wanted)
+        and all(_within(path, allowed.folders) for path in excess.folders)
+        # Each by its own name: to allow a folder is no word on its `.git`.
+        and all(path in allowed.folders for path in excess.protected)
+    )
+
+
+def _within(path: Path, folders: tuple[Path, ...]) -> bool:
+    return any(
+        path.is_relative_to(folder) and not any(map(steers, path.relative_to(folder).parts))
+        for folder in folders
+    )
 
 
 DECIDE_YOURSELF: Final = "nobody can be asked here: decide yourself, and say what you assumed"

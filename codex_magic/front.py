@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from codex_magic import settings
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -96,7 +98,7 @@ class Front:
             return
         how: dict[str, Any] = {"quiet": request.quiet, "secrets": known_secrets()}
         if not self._request().get("content", {}).get("allow_stdin", False):
-            yield NotebookPage(_publisher(), **how), NobodyApprover()
+            yield NotebookPage(_publisher(), **how), NobodyApprover(settings.allowed())
         elif (
             widget
             and self._misses.get(session := self._session(), 0) < MISSES

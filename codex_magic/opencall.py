@@ -71,6 +71,7 @@ def question(call: Call | QuestionCall, request: TurnRequest) -> ApprovalRequest
         patch=patch,
         item_id=call.item.id,
         grant=call.grant,
+        excess=call.excess,
     )
 
 

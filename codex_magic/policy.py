@@ -133,6 +133,48 @@ class Permission:
     by: str = "policy"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excess:
+    """How far a call goes beyond the policy of its turn.
+
+    Parameters
+    ----------
+    network, unsandboxed
+        Whether it wants the machine's network; to do without any sandbox.
+    folders
+        What else it wants to write in.
+    protected
+        Protected entries, such as ``.git``, that it wants to write in.
+    rule
+        Whether a rule asks about it.
+    """
+
+    network: bool = False
+    unsandboxed: bool = False
+    folders: tuple[Path, ...] = ()
+    protected: tuple[Path, ...] = ()
+    rule: bool = False
+
+
+ALLOWED_KINDS: Final = ("network", "rules", "unsandboxed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What somebody has allowed beforehand, where nobody can be asked.
+
+    Parameters
+    ----------
+    kinds
+        Some of `ALLOWED_KINDS`.
+    folders
+        Where may be written, all below it included.
+    """
+
+    kinds: frozenset[str] = frozenset()
+    folders: tuple[Path, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What a person has allowed for as long as the kernel lives: one command, word for word.

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from codex_magic.errors import CellError
 from codex_magic.policy import (
+    ALLOWED_KINDS,
     APPROVAL_POLICIES,
     SANDBOX_ALIASES,
     SANDBOX_MODES,
+    Allowance,
     ApprovalPolicy,
     SandboxMode,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _Choice = TypeVar("_Choice", bound=str)
 
@@ -111,6 +113,40 @@ def changed(settings: Settings, values: Mapping[str, Any], *, origin: str = "") 
             label = name.upper() if origin == PREFIX else name
             raise CellError(f"{origin}{label} is {value!r}: {error}") from None
     return replace(settings, **checked)
+
+
+def allowed(environ: Mapping[str, str] | None = None) -> Allowance:
+    """Return what may be done here without asking, where nobody can be asked.
+
+    Read from ``CODEX_MAGIC_ALLOW`` and nowhere else: it is for whoever starts a notebook to say,
+    not for the notebook.
+
+    Raises
+    ------
+    CellError
+        It names something that is neither a kind nor a folder.
+    """
+    environ = os.environ if environ is None else environ
+    words = environ.get(f"{PREFIX}ALLOW", "").split(os.pathsep)
+    try:
+        return allowance([word for word in words if word], Path.cwd())
+    except ValueError as error:
+        raise CellError(f"{PREFIX}ALLOW: {error}") from None
+
+
+def allowance(words: Iterable[str], base: Path) -> Allowance:
+    """Return what `words` allow: kinds, and folders, relative ones below `base`."""
+    kinds, folders = set(), []
+    for word in words:
+        if word in ALLOWED_KINDS:
+            kinds.add(word)
+            continue
+        try:
+            folders.append(folder(word, base))
+        except ValueError as error:
+            known = ", ".join(ALLOWED_KINDS)
+            raise ValueError(f"{word!r} is none of {known}, and no folder: {error}") from None
+    return Allowance(kinds=frozenset(kinds), folders=tuple(folders))
 
 
 def sandbox_mode(value: str) -> SandboxMode:

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import deque
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,14 @@ from codex_magic.approval import (
     verdict,
     visible,
 )
-from codex_magic.policy import APPROVAL_POLICIES, ApprovalPolicy, Decision
+from codex_magic.policy import (
+    ALLOWED_KINDS,
+    APPROVAL_POLICIES,
+    Allowance,
+    ApprovalPolicy,
+    Decision,
+    Excess,
+)
 
 VERDICTS = {
     # policy, exceeds, harmless
@@ -206,7 +214,49 @@ def test_an_end_of_input_is_no_answer(end: type[BaseException]) -> None:
 
 def test_where_nobody_is_the_answer_is_no() -> None:
     said = (
-        "nobody can be asked here: run the notebook with a person at it, "
-        "or allow more with -s or -a in the cell's first line"
+        "nobody can be asked here: run the notebook with a person at it, allow more with -s or -a "
+        "in the cell's first line, or start it with codex-magic run --allow"
     )
     assert NobodyApprover().ask(REQUEST) == Answer(Decision.DECLINE, "nobody", said)
+
+
+W, D = Path("/w"), Path("/data")
+EVERYTHING = Allowance(kinds=frozenset(ALLOWED_KINDS), folders=(W, D))
+NETWORK, RULES = (Allowance(kinds=frozenset({kind})) for kind in ("network", "rules"))
+BOTH = Allowance(kinds=frozenset({"network", "rules"}))
+FOLDER = Allowance(folders=(D,))
+
+BEFOREHAND = [
+    (NETWORK, Excess(network=True), True),
+    (NETWORK, Excess(network=True, rule=True), False),
+    (BOTH, Excess(network=True, rule=True), True),
+    (RULES, Excess(rule=True), True),
+    (RULES, Excess(unsandboxed=True), False),
+    (EVERYTHING, Excess(unsandboxed=True), True),
+    (FOLDER, Excess(folders=(D / "in" / "it",)), True),
+    (FOLDER, Excess(folders=(D, W)), False),
+    (FOLDER, Excess(folders=(Path("/database"),)), False),
+    (FOLDER, Excess(folders=(D,), network=True), False),
+    # A folder is no word on what other programs obey in it; that has to be named itself.
+    (EVERYTHING, Excess(protected=(W / ".git",)), False),
+    (EVERYTHING, Excess(folders=(D / "sub" / ".git",)), False),
+    (Allowance(folders=(W / ".git",)), Excess(protected=(W / ".git",)), True),
+    # Asked by `-a untrusted` although nothing exceeds; and what only a person can judge.
+    (EVERYTHING, Excess(), False),
+    (EVERYTHING, None, False),
+    (Allowance(), Excess(network=True), False),
+]
+
+
+@pytest.mark.parametrize(("allowed", "excess", "runs"), BEFOREHAND)
+def test_where_nobody_is_what_was_allowed_beforehand_runs(
+    allowed: Allowance, excess: Excess | None, runs: bool
+) -> None:
+    answer = NobodyApprover(allowed).ask(replace(REQUEST, excess=excess))
+    expected = (Decision.ACCEPT, "allowance") if runs else (Decision.DECLINE, "nobody")
+    assert (answer.decision, answer.by) == expected
+
+
+def test_no_question_is_answered_beforehand() -> None:
+    asked = NobodyApprover(EVERYTHING).ask(QuestionRequest("Which?"))
+    assert (asked.decision, asked.by) == (Decision.DECLINE, "nobody")

@@ -32,7 +32,7 @@ LOOKED_AT = ("codex_magic/running.py", "codex_magic/widget/page.py")
 
 
 class Call:
-    forbidden, harmless, asks, grant = "", False, ("use the network",), None
+    forbidden, harmless, asks, grant, excess = "", False, ("use the network",), None, None
 
     def __init__(self, call_id: str) -> None:
         self.item = CommandExecution(id=call_id, command=("x",), asked=self.asks)

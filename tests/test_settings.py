@@ -8,7 +8,8 @@ import pytest
 
 from codex_magic import cell, magics
 from codex_magic.errors import CellError
-from codex_magic.settings import Settings, changed, from_environment
+from codex_magic.policy import Allowance
+from codex_magic.settings import Settings, allowance, allowed, changed, from_environment
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -54,6 +55,27 @@ def test_a_wrong_value_names_its_variable_and_the_choices(name: str) -> None:
     with pytest.raises(CellError) as error:
         from_environment({name: value})
     assert str(error.value) == f"{name} {said}"
+
+
+def test_what_is_allowed_beforehand_comes_from_the_environment_alone(
+    tmp_path: Path, shell: InteractiveShell
+) -> None:
+    assert allowed({}) == Allowance()
+    said = {"CODEX_MAGIC_ALLOW": f"network:{tmp_path}"}
+    assert allowed(said) == Allowance(kinds=frozenset({"network"}), folders=(tmp_path,))
+    # No field, so there is no trait either that a notebook could set.
+    assert "allow" not in {field.name for field in fields(Settings)}
+    assert not magics.CodexMagics(shell=shell).has_trait("allow")
+
+
+def test_an_unknown_kind_names_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(CellError) as error:
+        allowed({"CODEX_MAGIC_ALLOW": "everything"})
+    known = "'everything' is none of network, rules, unsandboxed, and no folder"
+    assert str(error.value).startswith(f"CODEX_MAGIC_ALLOW: {known}: there is no folder ")
+    (tmp_path / "network").mkdir()
+    found = allowance(["./network", "rules"], tmp_path)
+    assert found == Allowance(kinds=frozenset({"rules"}), folders=(tmp_path / "network",))
 
 
 def test_a_wrong_trait_names_itself() -> None:

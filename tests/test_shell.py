@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from codex_magic.policy import Decision, Permission, SandboxPolicy
+from codex_magic.policy import Decision, Excess, Permission, SandboxPolicy
 from codex_magic.render import words
 from codex_magic.sandbox.audit import Log, read
 from codex_magic.sandbox.rules import Judgement
@@ -93,6 +93,21 @@ def test_what_the_rules_say_counts(
 ) -> None:
     call = judged(tmp_path, verdict, command=["make"])
     assert (call.asks, call.forbidden, call.harmless) == (asks, forbidden, harmless)
+
+
+def test_what_a_call_exceeds_is_said_to_programs_too(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (tmp_path / "other").mkdir()
+    wanted = ["../other", ".git", "inside"]
+    call = judged(work, "ask", command=["make"], network=True, paths=wanted)
+    assert call.excess == Excess(
+        network=True, folders=(tmp_path / "other",), protected=(work / ".git",), rule=True
+    )
+    assert judged(work, None, command=["make"], unsandboxed=True).excess == Excess(unsandboxed=True)
+    assert judged(work, None, command=["make"]).excess == Excess()
+    reader = prepared(work, command=["make"], mode="read-only", paths=["inside"])
+    assert reader.excess == Excess(folders=(work,))
 
 
 def test_a_rule_that_allows_grants_nothing_beyond_the_policy(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from codex_magic.policy import Excess
 from codex_magic.sandbox.steering import steers
 
 if TYPE_CHECKING:
@@ -66,6 +67,21 @@ def widened(wishes: Wishes, policy: SandboxPolicy) -> tuple[SandboxPolicy, tuple
             policy, asked = _writable(policy, path)
             asks.append(f"write in {asked}")
     return policy, tuple(asks)
+
+
+def exceeded(policy: SandboxPolicy, wider: SandboxPolicy, *, rule: bool = False) -> Excess:
+    """Return what `wider`, made of `policy` by `widened`, has beyond it; `rule`: a rule asks too."""
+    starts_to_write = policy.mode == "read-only" and wider.mode == "workspace-write"
+    return Excess(
+        network=wider.network and not policy.network,
+        unsandboxed=wider.mode == "full-access" != policy.mode,
+        folders=(
+            *((policy.workspace.resolve(),) if starts_to_write else ()),
+            *(path for path in wider.writable if path not in policy.writable),
+        ),
+        protected=tuple(path for path in wider.unprotected if path not in policy.unprotected),
+        rule=rule,
+    )
 
 
 def _may_write(policy: SandboxPolicy, path: Path) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import threading
 
     from codex_magic.items import Item
-    from codex_magic.policy import Grant, Permission
+    from codex_magic.policy import Excess, Grant, Permission
     from codex_magic.tools.ask_user import QuestionCall
     from codex_magic.turn import TurnRequest
 
@@ -51,6 +51,11 @@ class Call(Protocol):
     @property
     def asks(self) -> tuple[str, ...]:
         """What exceeds the policy."""
+        ...
+
+    @property
+    def excess(self) -> Excess | None:
+        """The same as `asks` for programs; None where only a person can judge it."""
         ...
 
     @property

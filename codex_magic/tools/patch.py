@@ -22,7 +22,7 @@ from codex_magic.sandbox import admission, machine
 from codex_magic.sandbox.bwrap import mounts, visible
 from codex_magic.sandbox.steering import steers
 from codex_magic.tools import differences
-from codex_magic.tools.asking import PARAMETERS, Wishes, widened
+from codex_magic.tools.asking import PARAMETERS, Wishes, exceeded, widened
 from codex_magic.tools.base import ArgumentsError, Emit, Outcome
 from codex_magic.tools.logged import LogFinder, Logged, no_log
 from codex_magic.tools.patchtext import BEGIN, END, Section, read
@@ -178,6 +178,7 @@ class PatchCall:
             paths=_wanted(sections, self._cwd, request.policy), unsandboxed=asked.unsandboxed
         )
         self._policy, self.asks = widened(wishes, request.policy)
+        self.excess = exceeded(request.policy, self._policy)
         if self.asks and (reason := sandbox.refusal(self._policy)):
             # Nobody should be asked for what is refused afterwards.
             raise ArgumentsError(reason)

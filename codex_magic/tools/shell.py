@@ -20,7 +20,7 @@ from codex_magic.items import CommandExecution, Status, Text
 from codex_magic.policy import Grant, Limits
 from codex_magic.render import words
 from codex_magic.sandbox.rules import Judgement
-from codex_magic.tools.asking import PARAMETERS, Wishes, widened
+from codex_magic.tools.asking import PARAMETERS, Wishes, exceeded, widened
 from codex_magic.tools.base import ArgumentsError, Emit, Outcome
 from codex_magic.tools.logged import LogFinder, Logged, no_log
 
@@ -168,6 +168,8 @@ class ShellCall:
         if judgement.verdict == "ask":
             asks = (*asks, f"run what a rule asks about: {judgement.reason}")
         self.asks = asks
+        ruled = judgement.verdict == "ask"
+        self.excess = exceeded(request.policy, self._policy, rule=ruled)
         self.forbidden = f"a rule forbids it: {judgement.reason}" * (judgement.verdict == "deny")
         known = judgement.verdict == "allow" or _only_looks(self._command)
         self.harmless = not self.asks and known

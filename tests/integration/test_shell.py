@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from codex_magic.approval import Answer, NobodyApprover, StdinApprover
-from codex_magic.policy import Decision
+from codex_magic.policy import Allowance, Decision
 from codex_magic.sandbox import probe
 from codex_magic.testing import call, js, pause_at, say, tool_outputs
 from codex_magic.tools.shell import OUTPUT_TOKENS
@@ -198,6 +198,15 @@ def test_a_person_may_stop_the_turn_when_asked(stage: Any, shape: str, people: A
 def test_nobody_declines_and_says_so(stage: Any, shape: str) -> None:
     item, text = shell(stage, shape, NobodyApprover(), command=["curl", "x"], network=True)
     assert text.startswith("outcome: declined - nobody can be asked here")
+    assert item.decision == "decline by nobody"
+
+
+def test_nobody_runs_what_was_allowed_beforehand(stage: Any, shape: str) -> None:
+    nobody = NobodyApprover(Allowance(kinds=frozenset({"network"})))
+    item, _ = shell(stage, shape, nobody, command=["true"], network=True)
+    assert (item.exit_code, item.decision) == (0, "accept by allowance")
+    assert item.receipt.decided_by == "allowance"
+    item, _ = shell(stage, shape, nobody, command=["true"], unsandboxed=True)
     assert item.decision == "decline by nobody"
 
 
