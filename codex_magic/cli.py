@@ -1,8 +1,9 @@
 """The shell's door: ``codex-magic``.
 
-``demo`` runs the first lesson in a real kernel and prints the turns while they happen; ``doctor``
-looks at the machine; ``audit`` shows what commands ran, ``purge`` removes what is kept of them;
-``login`` hands over to Codex's own sign-in.
+``demo`` runs the first lesson in a real kernel and prints the turns while they happen; ``run``
+executes a notebook without a person, ``strip`` takes the stored turns out of one; ``doctor`` looks
+at the machine; ``audit`` shows what commands ran, ``purge`` removes what is kept of them; ``login``
+hands over to Codex's own sign-in.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from codex_magic import binary
 from codex_magic.errors import CodexMagicError
+from codex_magic.headless import options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,14 +46,26 @@ def main(words: Sequence[str] | None = None) -> int:
         return 130
 
 
+USAGE: Final = 64
+"""The exit code of a command that cannot be understood; argparse's own, 2, says of a run that a turn
+failed."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="codex-magic", description="Codex in a notebook.")
+    parser = _Parser(prog="codex-magic", description="Codex in a notebook.")
     parser.add_argument(
         "--version", action="version", version=f"codex-magic {version('codex-magic')}"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser("demo", help="run the first lesson here, without an account")
     demo.set_defaults(run=_demo)
+    options.add(commands)
     doctor = commands.add_parser("doctor", help="try everything a turn needs")
     doctor.add_argument(
         "--sandbox", action="store_true", help="try to get out of the sandbox, in every known way"

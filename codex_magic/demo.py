@@ -1,27 +1,23 @@
 """A lesson run from end to end in a real kernel, its turns printed while they happen.
 
-It uses nbclient and looks only at what a notebook's outputs hold; it knows nothing of sessions.
+It looks only at what a notebook's outputs hold; it knows nothing of sessions.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-import nbformat
-from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-
+from codex_magic.notebook import files, stored
+from codex_magic.notebook.run import execute
 from codex_magic.page import grown
 from codex_magic.render import plain
-from codex_magic.turn import MIME, Turn, from_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from codex_magic.turn import Turn
 
 CELL_TIMEOUT_S: Final = 120
 
@@ -41,40 +37,40 @@ class Result:
         return not self.trouble
 
 
-class _Watched(NotebookClient):
-    """A notebook client that prints the turns of the running cell as they grow."""
+class _Printer:
+    """Prints the turns of the running cell as they grow."""
 
-    out: TextIO
-    printed = ""
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._printed = ""
 
-    def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
-        if msg["msg_type"] in ("display_data", "update_display_data"):
-            self._watch(msg["content"]["data"])
-        elif msg["msg_type"] == "stream":
-            self._print(msg["content"]["text"])
-        return super().process_message(msg, cell, cell_index)
+    def begins(self, number: int, cell: Any) -> None:
+        del number
+        self._printed = ""
+        self.prints("".join(f"| {line}\n" for line in cell.source.splitlines()) + "\n")
 
-    def begin(self, source: str) -> None:
-        self.printed = ""
-        self._print("".join(f"| {line}\n" for line in source.splitlines()) + "\n")
-
-    def _watch(self, data: dict[str, Any]) -> None:
-        stored = data.get(MIME)
-        if stored is not None:
-            turn = from_json(stored)
-            self._grow(plain.body(turn, live=True))
-            self._print(f"\n\n{plain.closing(turn)}\n\n")
-        else:
+    def shows(self, data: Mapping[str, Any]) -> None:
+        turn = stored.read(data)
+        if turn is None:
             self._grow(data.get("text/plain", ""))
+        else:
+            self._grow(plain.body(turn, live=True))
+            self.prints(f"\n\n{plain.closing(turn)}\n\n")
+
+    def prints(self, text: str) -> None:
+        self._out.write(text)
+        self._out.flush()
+
+    def ends(self, number: int, cell: Any) -> None:
+        """Print nothing: what the cell had to say is there."""
+
+    def ticks(self) -> None:
+        """Print nothing: what grows is enough to see."""
 
     def _grow(self, text: str) -> None:
-        if new := grown(self.printed, text):
-            self.printed = text
-            self._print(new)
-
-    def _print(self, text: str) -> None:
-        self.out.write(text)
-        self.out.flush()
+        if new := grown(self._printed, text):
+            self._printed = text
+            self.prints(new)
 
 
 def run(lesson: Path, work: Path, *, out: TextIO) -> Result:
@@ -89,44 +85,16 @@ def run(lesson: Path, work: Path, *, out: TextIO) -> Result:
     out
         Where turns are printed while they run.
     """
-    notebook = nbformat.read(lesson, as_version=4)
+    notebook = files.read(lesson)
     path = work / lesson.name
     try:
-        trouble = _execute(notebook, work, out)
+        ending = execute(notebook, folder=work, watcher=_Printer(out), timeout_s=CELL_TIMEOUT_S)
     finally:
-        nbformat.write(notebook, path)
-    turns = tuple(_turns(notebook))
-    return Result(path, _page(notebook, path), turns, trouble or _judged(turns))
-
-
-def _execute(notebook: Any, work: Path, out: TextIO) -> str:
-    """Run every cell; return what stopped it, or nothing."""
-    # Without folders to look in, the only kernel there is runs in this very environment: a
-    # person's own "python3" may be another one, without this package.
-    here = KernelSpecManager(kernel_dirs=[])
-    client = _Watched(
-        notebook,
-        km=AsyncKernelManager(kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=here),
-        timeout=CELL_TIMEOUT_S,
-        resources={"metadata": {"path": str(work)}},
-        # Nothing here makes widgets; the state of any would only be dead weight in the file.
-        store_widget_state=False,
-        # A kernel's own warnings are not part of what a person came to see.
-        extra_arguments=["--log-level=40"],
-    )
-    client.out = out
-    client.on_cell_execute = _announce(client)
-    try:
-        # A kernel keeps a profile and a history; a demo leaves none among the person's own.
-        with tempfile.TemporaryDirectory(prefix="codex-magic-", ignore_cleanup_errors=True) as own:
-            client.execute(cleanup_kc=True, env=os.environ | {"IPYTHONDIR": own})
-    except CellExecutionError as error:
-        return f"a cell failed: {error.ename}: {error.evalue}"
-    except CellTimeoutError:
-        return f"a cell took more than {CELL_TIMEOUT_S} s"
-    except DeadKernelError:
-        return "the kernel died"
-    return ""
+        files.write(notebook, path)
+    if ending.how == "stopped":
+        raise KeyboardInterrupt
+    turns = tuple(turn for cell in notebook.cells for turn in stored.turns(cell))
+    return Result(path, _page(notebook, path), turns, ending.said or _judged(turns))
 
 
 def _judged(turns: tuple[Turn, ...]) -> str:
@@ -135,25 +103,6 @@ def _judged(turns: tuple[Turn, ...]) -> str:
     if bad:
         return f"{len(bad)} of {len(turns)} turns did not complete"
     return "" if turns else "there was no turn"
-
-
-def _announce(client: _Watched) -> Any:
-    def announce(cell: Any, cell_index: int) -> None:
-        del cell_index
-        client.begin(cell.source)
-
-    return announce
-
-
-def _turns(notebook: Any) -> list[Turn]:
-    """Return the turns that a notebook's outputs hold, in order."""
-    found = []
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            stored = output.get("data", {}).get(MIME)
-            if stored is not None:
-                found.append(from_json(stored))
-    return found
 
 
 def _page(notebook: Any, path: Path) -> Path | None:

@@ -7,7 +7,7 @@
     ├── SetupError       something must be installed or signed in to
     ├── BackendError     the other side failed: the Codex process, the model's server
     ├── SandboxError     a policy that may not be used, a machine that cannot enforce it
-    └── RecordError      a stored turn or lesson that cannot be read
+    └── RecordError      a stored turn, lesson or notebook that cannot be read
 
     TurnInterrupted      a ``KeyboardInterrupt`` that knows how much was kept
 
@@ -68,7 +68,7 @@ class SandboxError(CodexMagicError):
 
 
 class RecordError(CodexMagicError):
-    """A stored turn or lesson that cannot be read."""
+    """A stored turn, lesson or notebook that cannot be read."""
 
 
 class TurnInterrupted(OneLine, KeyboardInterrupt):

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 MIME: Final = "application/vnd.codex.turn+json"
+REUSED: Final = "shown from the notebook: no model was asked"
+"""The notice of a turn that was taken from the notebook instead of being asked again."""
 PLAN_ID: Final = "plan"
 PROMPT_ID: Final = "prompt"
 REUSED: Final = "shown from the notebook: no model was asked"

@@ -1,0 +1,1 @@
+"""Notebooks without a person: ``codex-magic run`` and ``codex-magic strip``."""
