@@ -40,8 +40,6 @@ REUSED: Final = "shown from the notebook: no model was asked"
 """The notice of a turn that was taken from the notebook instead of being asked again."""
 PLAN_ID: Final = "plan"
 PROMPT_ID: Final = "prompt"
-REUSED: Final = "shown from the notebook: no model was asked"
-"""The notice of a turn that was not run, but kept from an earlier run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

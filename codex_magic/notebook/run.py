@@ -137,6 +137,8 @@ def execute(  # noqa: PLR0913 - all of it is the caller's to say
             resources={"metadata": {"path": str(folder)}},
             # Nothing of ours makes widgets; the state of any would be dead weight in the file.
             store_widget_state=False,
+            # What is shown again unchanged must leave the file unchanged.
+            record_timing=False,
             # A kernel's own warnings are not part of what a person came to see.
             extra_arguments=["--log-level=40"],
             log=log,

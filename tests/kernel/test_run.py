@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import nbformat
 import pytest
 from nbformat import v4
@@ -22,7 +23,7 @@ from codex_magic import tape
 from codex_magic.headless.progress import Progress
 from codex_magic.items import CommandExecution
 from codex_magic.notebook import run
-from codex_magic.turn import MIME, from_json
+from codex_magic.turn import MIME, REUSED, from_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,6 +127,49 @@ def test_every_notebook_runs_from_its_tape(path: Path, tmp_path: Path) -> None:
             [turn] = [from_json(data[MIME]) for data in shown]
             assert (turn.status, bool(turn.tape)) == ("completed", True)
     assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+def test_what_has_not_changed_is_shown_from_the_notebook(room: Room) -> None:
+    room.notebook(LOAD, "%%codex\none", "%%codex\ntwo", "%%codex -t aside\nthree")
+    room.tape(say("one", "First."), say("two", "Second."), say("three", "Third."), say("2", "New."))
+    assert room.run("-o", "out.ipynb", "--tape", "test.jsonl")[0] == 0
+    asked = room.turns
+    room.out.rename(room.folder / "n.ipynb")
+    # Neither a tape nor an account now.
+    code, out, err = room.run("-o", "out.ipynb", "--reuse")
+    assert (code, out.splitlines()) == (
+        0,
+        [
+            "Drift: 3 turns shown from the notebook, 0 asked.",
+            "  cell 2   same     one",
+            "  cell 3   same     two",
+            "  cell 4   same     three",
+            "Written: out.ipynb",
+        ],
+    ), err
+    shown = room.turns
+    assert [turn.notices[-1].text for turn in shown] == [REUSED] * 3
+    assert [msgspec.structs.replace(turn, notices=()) for turn in shown] == asked
+    first = room.out.read_bytes()
+    room.out.rename(room.folder / "n.ipynb")
+    assert room.run("-o", "out.ipynb", "--reuse")[0] == 0
+    assert room.out.read_bytes() == first, "from then on nothing changes any more"
+    # What comes behind a change in its thread is asked again, the rest is not.
+    room.notebook(LOAD, "%%codex\n2", "%%codex\ntwo", "%%codex -t aside\nthree")
+    changed = nbformat.read(room.folder / "n.ipynb", as_version=4)
+    for cell, before in zip(changed.cells, json.loads(first)["cells"], strict=True):
+        cell.outputs = [nbformat.from_dict(output) for output in before["outputs"]]
+    nbformat.write(changed, room.folder / "n.ipynb")
+    code, out, err = room.run("-o", "out.ipynb", "--reuse", "--tape", "test.jsonl")
+    assert (code, out.splitlines()[:4]) == (
+        0,
+        [
+            "Drift: 1 turn shown from the notebook, 2 asked.",
+            "  cell 2   changed  2  (the prompt changed)",
+            "  cell 3   changed  two  (an earlier turn of its thread changed)",
+            "  cell 4   same     three",
+        ],
+    ), err
 
 
 def test_a_good_run_says_how_far_it_is_and_leaves_others_widgets(room: Room) -> None:
