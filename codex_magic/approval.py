@@ -32,6 +32,8 @@ class ApprovalRequest:
         Whether the turn's own policy has it.
     patch
         What stands for the command is a patch, to be read line by line.
+    cells
+        It is one of the notebook's cells, and not of files.
     item_id
         The item that waits for the answer.
     grant
@@ -47,6 +49,7 @@ class ApprovalRequest:
     sandbox: str
     network: bool = False
     patch: bool = False
+    cells: bool = False
     item_id: str = ""
     grant: Grant | None = None
     excess: Excess | None = None
@@ -215,12 +218,14 @@ def _wish(request: ApprovalRequest) -> str:
     length = len(request.command)
     what = "patch" if request.patch else "command"
     said = f" (a long {what}: {length:,} characters)" if length > _LONG else ""
-    return f"Codex wants to {'change files' if request.patch else 'run'}{said}"
+    aim = "change cells of the notebook" if request.cells else "change files"
+    return f"Codex wants to {aim if request.patch else 'run'}{said}"
 
 
 def _facts(request: ApprovalRequest) -> list[str]:
     network = "network on" if request.network else "no network"
-    facts = [f"in {_quoted(request.cwd)}, sandbox {request.sandbox}, {network}"]
+    where = f"in {_quoted(request.cwd)}, sandbox {request.sandbox}, {network}"
+    facts = ["Nothing is run by that."] if request.cells else [where]
     facts.extend(f"It asks to {_quoted(ask)}." for ask in request.asks)
     if request.reason:
         facts.append(f"Its reason: {_quoted(_cut(request.reason))}")

@@ -22,7 +22,7 @@ class Desk:
     """A backend, and the notebook's threads that live there."""
 
     backend: Backend
-    notebook: Attachment = field(default_factory=Attachment)
+    attachment: Attachment = field(default_factory=Attachment)
     told: dict[str, str] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     tape: Tape | None = None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from codex_magic.approval import Approver
     from codex_magic.notebook.where import Place
     from codex_magic.page import Page
+    from codex_magic.tools.notebook import Notebook
     from codex_magic.turn import TurnRequest
     from codex_magic.widget.dropping import Dropping
     from codex_magic.widget.page import WidgetPage
@@ -86,19 +87,23 @@ class Front:
         )[-NAMES:]
 
     @contextmanager
-    def shown(self, request: TurnRequest, *, widget: bool) -> Iterator[tuple[Page, Approver]]:
-        """Return where a turn is shown, and who is asked."""
+    def shown(
+        self, request: TurnRequest, *, widget: bool
+    ) -> Iterator[tuple[Page, Approver, Notebook]]:
+        """Return where a turn is shown, who is asked, and what can be reached of the notebook."""
         from codex_magic.approval import NobodyApprover, StdinApprover  # noqa: PLC0415 - at a turn
         from codex_magic.mask import known_secrets  # noqa: PLC0415
         from codex_magic.page import NotebookPage, TerminalPage  # noqa: PLC0415
+        from codex_magic.tools.notebook import Notebook  # noqa: PLC0415
 
         kernel = getattr(self._shell, "kernel", None)
         if kernel is None:
-            yield TerminalPage(quiet=request.quiet), StdinApprover()
+            yield TerminalPage(quiet=request.quiet), StdinApprover(), Notebook()
             return
         how: dict[str, Any] = {"quiet": request.quiet, "secrets": known_secrets()}
         if not self._request().get("content", {}).get("allow_stdin", False):
-            yield NotebookPage(_publisher(), **how), NobodyApprover(settings.allowed())
+            nobody = NobodyApprover(settings.allowed())
+            yield NotebookPage(_publisher(), **how), nobody, Notebook()
         elif (
             widget
             and self._misses.get(session := self._session(), 0) < MISSES
@@ -106,13 +111,14 @@ class Front:
         ):
             page = self._widget(kernel, **how)
             try:
-                yield page, page
+                yield page, page, Notebook(page.cells, self._shell.set_next_input)
             finally:
                 missed = self._misses.get(session, 0) + page.gave_up
                 self._misses[session] = 0 if page.greeted else missed
                 self._keep(page)
         else:
-            yield NotebookPage(_publisher(), **how), StdinApprover()
+            notebook = Notebook(next_input=self._shell.set_next_input)
+            yield NotebookPage(_publisher(), **how), StdinApprover(), notebook
 
     def _widget(self, kernel: Any, **how: Any) -> WidgetPage:
         from codex_magic.approval import StdinApprover  # noqa: PLC0415

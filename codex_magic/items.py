@@ -250,6 +250,11 @@ class Change(Value, frozen=True, kw_only=True):
     diff: str = ""
 
 
+CELL_ADDED: Final = "add cell"
+CELL_EDITED: Final = "edit cell"
+"""The kinds of a change to the notebook itself; its path is the cell's id."""
+
+
 class FileChange(ItemBase, frozen=True, kw_only=True, tag="file_change"):
     """An edit.
 

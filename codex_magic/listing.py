@@ -25,7 +25,7 @@ WIDTH: Final = 60
 def threads(session: Session, cwd: str) -> Iterator[str]:
     """Yield the notebook's threads as a tree, then those stored for a folder, the latest used first."""
     mine = session.threads
-    yield from _tree(session.notebook)
+    yield from _tree(session.attachment)
     for row in session.backend.threads(cwd):
         if row.thread_id not in mine.values():
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated_at))

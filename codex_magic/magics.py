@@ -170,8 +170,9 @@ class CodexMagics(Magics):
     def _run(self, request: TurnRequest) -> None:
         session = self.session()
         try:
-            with self._front.shown(request, widget=session.settings.widget) as (page, approver):
-                turn = session.run(request, page=page, approver=approver)
+            with self._front.shown(request, widget=session.settings.widget) as shown:
+                page, approver, notebook = shown
+                turn = session.run(request, page=page, approver=approver, notebook=notebook)
         except KeyboardInterrupt:
             raise TurnInterrupted("the turn was stopped; what had arrived is kept") from None
         if turn.status == "failed":

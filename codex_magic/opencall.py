@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from codex_magic import events as ev
 from codex_magic.approval import Answer, ApprovalRequest, QuestionRequest
-from codex_magic.items import CommandExecution, FileChange
+from codex_magic.items import CELL_ADDED, CELL_EDITED, CommandExecution, FileChange
 from codex_magic.policy import Decision, Permission
 from codex_magic.tools.ask_user import QuestionCall
 from codex_magic.tools.shell import spoken
@@ -52,12 +52,13 @@ def question(call: Call | QuestionCall, request: TurnRequest) -> ApprovalRequest
     """Return what a person is asked."""
     if isinstance(call, QuestionCall):
         return QuestionRequest(call.item.question, call.item.options, call.item.id)
-    cwd, reason, patch = str(request.cwd), "", False
+    cwd, reason, patch, cells = str(request.cwd), "", False, False
     match call.item:
         case CommandExecution(command=command, cwd=cwd, reason=reason):
             exact = spoken(command)
         case FileChange(changes=changes, cwd=cwd, reason=reason):
             patch = True
+            cells = all(change.kind in (CELL_ADDED, CELL_EDITED) for change in changes)
             exact = "\n".join(change.diff for change in changes)
         case item:
             exact = item.id
@@ -69,6 +70,7 @@ def question(call: Call | QuestionCall, request: TurnRequest) -> ApprovalRequest
         sandbox=request.policy.mode,
         network=request.policy.network,
         patch=patch,
+        cells=cells,
         item_id=call.item.id,
         grant=call.grant,
         excess=call.excess,

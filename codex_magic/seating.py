@@ -40,7 +40,7 @@ class Seated:
 
 def take(desk: Desk, request: TurnRequest) -> Seated:
     """Return the thread for `request`; see `Backend.seat` for what may be raised."""
-    notebook, name = desk.notebook, request.thread
+    notebook, name = desk.attachment, request.thread
     past = notebook.past(name, desk.backend.name)
     fresh = request.new or request.resume is not None
     title = "" if request.private else _title(desk, name)
@@ -59,7 +59,7 @@ def take(desk: Desk, request: TurnRequest) -> Seated:
 
 def _title(desk: Desk, name: str) -> str:
     """Return what a new thread is called in a list: the notebook's name, and its own."""
-    path = desk.notebook.path
+    path = desk.attachment.path
     if path is None:
         return ""
     return path.stem if name == MAIN else f"{path.stem} · {name}"

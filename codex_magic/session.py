@@ -24,7 +24,10 @@ from codex_magic.sandbox import audit
 from codex_magic.settings import Settings
 from codex_magic.shelf import Shelf
 from codex_magic.tools.ask_user import AskUserTool
+from codex_magic.tools.cells import EditCellTool, ProposeCellsTool
+from codex_magic.tools.notebook import Notebook
 from codex_magic.tools.patch import PatchTool
+from codex_magic.tools.reading import ReadCellsTool
 from codex_magic.tools.rulebook import Rulebook
 from codex_magic.tools.shell import ShellTool
 
@@ -70,19 +73,26 @@ class Session:
         self._log: audit.Log | None = None
         self._hands = Hands({tool.name: tool for tool in (tools or self.tools())})
         self._connect = connect
-        self._notebook = Attachment(Index(self._environ))
+        self._attachment = Attachment(Index(self._environ))
         self._where: tuple[Path | None, bool] = None, False
         self._live: Desk | None = None
         self._taped: Desk | None = None
         self._busy = threading.Lock()
         self._mailbox: Mailbox | None = None
+        self._notebook = Notebook()
         if self.settings.tape:
             self.replay(self.settings.tape)
 
     def tools(self) -> Sequence[Tool]:
         """Return the tools that an agent is offered unless others are given."""
         shell = ShellTool(judge=self._rules.judge, log=self._audit)
-        return (shell, PatchTool(log=self._audit), AskUserTool())
+        read = ReadCellsTool(self._around, path=lambda: self._attachment.path)
+        cells = (read, ProposeCellsTool(self._around), EditCellTool(self._around))
+        return (shell, PatchTool(log=self._audit), AskUserTool(), *cells)
+
+    def _around(self) -> Notebook:
+        """Return the notebook around the running turn."""
+        return self._notebook
 
     def _audit(self) -> audit.Log | None:
         """Return the log of commands; None where a person has switched it off."""
@@ -110,18 +120,18 @@ class Session:
     def threads(self) -> Mapping[str, str]:
         """The threads of this kernel: their ids by name."""
         desk = self._taped or self._live
-        return dict(desk.notebook.threads) if desk else dict(self._notebook.threads)
+        return dict(desk.attachment.threads) if desk else dict(self._attachment.threads)
 
     @property
     def current(self) -> str:
         """The name of the thread that a cell uses which names none."""
         desk = self._taped or self._live
-        return desk.notebook.current if desk else self._notebook.current
+        return desk.attachment.current if desk else self._attachment.current
 
     @property
-    def notebook(self) -> Attachment:
+    def attachment(self) -> Attachment:
         """What is known of the notebook's threads, on the backend that the next turn runs on."""
-        return self._desk().notebook
+        return self._desk().attachment
 
     @property
     def shelf(self) -> Shelf:
@@ -131,10 +141,10 @@ class Session:
     def at(self, path: Path | None, *, from_top: bool = False) -> None:
         """Take up the threads of the notebook at `path`, or follow it there; see `Attachment.at`."""
         self._where = path, from_top
-        self._notebook.at(path, from_top=from_top)
+        self._attachment.at(path, from_top=from_top)
         if self._taped is not None:
             # A lesson begins at its beginning; what is kept of it can only be shown again.
-            self._taped.notebook.at(path, from_top=True)
+            self._taped.attachment.at(path, from_top=True)
 
     def replay(self, name: str | None) -> Tape | None:
         """Play a tape from now on, or with None call models again.
@@ -160,7 +170,7 @@ class Session:
             player = tapes.Player(tape, on_mismatch=self._mismatch)
             self._taped = Desk(self._player_backend(player, home), tape=tape, player=player)
             self._taped.home = home
-            self._taped.notebook.at(self._where[0], from_top=True)
+            self._taped.attachment.at(self._where[0], from_top=True)
         return tape
 
     def _player_backend(self, player: Player, home: str) -> Backend:
@@ -181,7 +191,7 @@ class Session:
         if self._taped is not None:
             return self._taped
         if self._live is None:
-            self._live = Desk((self._connect or self._app_server)(), self._notebook)
+            self._live = Desk((self._connect or self._app_server)(), self._attachment)
         return self._live
 
     def _app_server(self) -> Backend:
@@ -252,8 +262,15 @@ class Session:
 
     # --- turns --------------------------------------------------------------------------------
 
-    def run(self, request: TurnRequest, *, page: Page, approver: Approver) -> Turn:
-        """Run one turn to its end, shown on `page`, and return it.
+    def run(
+        self,
+        request: TurnRequest,
+        *,
+        page: Page,
+        approver: Approver,
+        notebook: Notebook | None = None,
+    ) -> Turn:
+        """Run one turn to its end, shown on `page`, and return it; its tools reach `notebook`.
 
         A failed turn is returned, not raised, and so is one that the person stopped on its page. An
         interrupted one is kept as `last` and shown, then the interrupt goes on.
@@ -275,18 +292,19 @@ class Session:
             self._rules.use(self.settings.rules)
             desk = self._desk()
             request = self._placed(request, desk)
-            if request.reuse and (kept := again.find(desk.notebook, request)) is not None:
-                self.last = again.show(desk.notebook, request, kept, page)
+            if request.reuse and (kept := again.find(desk.attachment, request)) is not None:
+                self.last = again.show(desk.attachment, request, kept, page)
                 return self.last
             running = Running(desk, _on_tape(request, desk.tape), page, approver, self._hands)
             self._mailbox = running.mailbox
+            self._notebook = notebook or Notebook()
             try:
                 return running.to_its_end(self.settings)
             finally:
                 self._mailbox = None
                 if running.turn.is_over:
                     self.last = running.turn
-                    desk.notebook.ended(running.turn)
+                    desk.attachment.ended(running.turn)
         finally:
             self._busy.release()
 
@@ -294,12 +312,12 @@ class Session:
         """Return `request` with its branch begun, and with the hash of what it depends on."""
         if request.fork is not None:
             name, number = Shelf(desk).fork(request.thread, request.fork)
-            desk.notebook.news.append(
+            desk.attachment.news.append(
                 f"this is the branch {name}, from turn {number} of {request.thread} on; "
                 f"to go back, type: %codex switch {request.thread}"
             )
             request = replace(request, thread=name, fork=None)
-        return replace(request, inputs=again.inputs(desk.notebook, request))
+        return replace(request, inputs=again.inputs(desk.attachment, request))
 
 
 def _on_tape(request: TurnRequest, tape: Tape | None) -> TurnRequest:

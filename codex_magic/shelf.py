@@ -34,7 +34,7 @@ class Shelf:
 
     def __init__(self, desk: Desk) -> None:
         self._backend = desk.backend
-        self._notebook = desk.notebook
+        self._notebook = desk.attachment
 
     # --- finding ------------------------------------------------------------------------------
 

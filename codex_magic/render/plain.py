@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from codex_magic.items import (
+    CELL_ADDED,
     AgentMessage,
     CommandExecution,
     FileChange,
@@ -148,7 +149,13 @@ def _question(item: Question) -> str:
 def _edit(item: FileChange, *, live: bool, asked: bool) -> str:
     if live and item.status == "in_progress":
         return ""  # so far it is a proposal, which would have to be taken back
-    lines = [f"{change.kind} {words.clean(change.path)}" for change in item.changes]
+    lines = []
+    for change in item.changes:
+        lines.append(f"{change.kind} {words.clean(change.path)}")
+        if item.status == "failed" and change.kind == CELL_ADDED:
+            # It stands nowhere else: there was no page to put it into.
+            rows = words.clean(change.diff).split("\n")
+            lines += (row[1:] for row in rows if row.startswith("+"))
     if ended := words.settled(item, asked=asked):
         lines.append(f"-> {ended}" if lines else f"edit  -> {ended}")
     lines += _told(item.receipt)

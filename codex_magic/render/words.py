@@ -68,7 +68,7 @@ def settled(item: FileChange, *, asked: bool = False) -> str:
     """Return how an edit ended and what confined it, in a few words."""
     match item.status:
         case "completed":
-            ended = "applied" if item.receipt else ""
+            ended = "applied" if item.receipt else _flat(item.message)
         case "in_progress":
             ended = WAITING if asked else "running"
         case _:

@@ -16,7 +16,11 @@
  *   grant?: string, question?: string, options?: string[] }} Card
  * @typedef {{ quiet: boolean, cell: string, widget: string, card: Card | null }} Own
  * @typedef {["turn", Turn] | ["item", Item] | ["page", Own] | ["html", string, string]
- *   | ["text", string, number, number, string, boolean]} Operation
+ *   | ["text", string, number, number, string, boolean] | ["cells", Errand]} Operation
+ * @typedef {{ id: string, type: "code" | "markdown", source: string }} NewCell
+ * @typedef {{ key: string, to: string, do: string, ids?: string[], outputs?: boolean,
+ *   after?: string[], cells?: NewCell[], metadata?: any, id?: string, old?: string,
+ *   source?: string }} Errand
  * @typedef {{ n: number, ops?: Operation[], all?: Operation[],
  *   kept?: Record<string, any> | null }} Message
  * @typedef {{ get(name: string): any, on(name: string, handler: Function): void,
@@ -31,6 +35,11 @@ const LONGEST_LINE = 4096; // a longer one is broken, so that adding to it stays
 const MOST_LINES = 2000; // of what arrives at once
 const GONE_MS = 3000; // a kernel that lives answers in a tenth of a second
 const KEEP = "Keep this in the notebook, as it stands here";
+const SOURCE = 100_000; // characters of one cell that the kernel is told
+const SOURCES = 400_000; // and of all, unless it has asked for these
+const OUTPUTS = 20; // of one cell
+const CLIP = 1600; // characters of each
+const PAGE = Math.random().toString(36).slice(2); // this page, as long as it is not loaded again
 const SETTLE_MS = 120; // the last piece of a text is drawn as Markdown when it has rested so long
 
 /**
@@ -871,7 +880,8 @@ class TurnView {
   }
 
   hello() {
-    this.model.send({ k: "hello", markdown: this.render !== null });
+    const cells = !!notebookOf(this.model.widget_manager)?.insertCells;
+    this.model.send({ k: "hello", markdown: this.render !== null, page: PAGE, cells });
   }
 
   /** @param {Message} message */
@@ -926,9 +936,27 @@ class TurnView {
         if (!this.render && text instanceof Prose) text.show(operation[2]);
         return true;
       }
+      case "cells":
+        return this.errand(operation[1]);
       default:
         return true; // a newer kernel has more to say
     }
+  }
+
+  /** Do for the kernel what only a page can, once: other views of the turn are told of it too.
+   * @param {Errand} errand */
+  errand(errand) {
+    if (errand.to !== PAGE || done.has(errand.key)) return true;
+    done.add(errand.key);
+    let answer;
+    try {
+      answer = carryOut(this.model.widget_manager, errand);
+    } catch (error) {
+      console.warn("codex_magic: the cells could not be reached", error);
+      answer = { no: "failed" };
+    }
+    this.model.send({ k: "cells", key: errand.key, ...answer });
+    return true;
   }
 
   /** @param {Turn} turn */
@@ -1048,6 +1076,11 @@ function clock(seconds) {
 const PROMPT = /^\s*%%codex(?:\s|$)/;
 const MARKDOWN = "text/x-ipythongfm";
 
+/** @param {any} manager */
+function notebookOf(manager) {
+  return manager?.context?.model?.sharedModel;
+}
+
 /**
  * The ids of `%%codex` cells that wait behind the cell `own`.
  * @param {any} manager
@@ -1055,8 +1088,7 @@ const MARKDOWN = "text/x-ipythongfm";
  * @returns {string[]}
  */
 function queued(manager, own) {
-  const cells = [...(manager?.context?.model?.sharedModel?.cells ?? [])];
-  return cells
+  return [...(notebookOf(manager)?.cells ?? [])]
     .filter((cell) => cell.cell_type === "code" && cell.executionState === "running")
     .filter((cell) => cell.getId() !== own && PROMPT.test(cell.getSource()))
     .map((cell) => cell.getId());
@@ -1070,8 +1102,7 @@ function queued(manager, own) {
  * @param {Record<string, any>} kept
  */
 function keep(manager, widget, kept) {
-  const cells = manager?.context?.model?.sharedModel?.cells ?? [];
-  for (const cell of cells) {
+  for (const cell of notebookOf(manager)?.cells ?? []) {
     if (cell.cell_type !== "code") continue;
     const outputs = cell.getOutputs?.() ?? cell.outputs ?? [];
     outputs.forEach((/** @type {any} */ output, /** @type {number} */ i) => {
@@ -1080,6 +1111,113 @@ function keep(manager, widget, kept) {
       cell.updateOutputs(i, i + 1, [{ output_type: "display_data", data: kept, metadata: {} }]);
     });
   }
+}
+
+/** The keys of errands that were carried out on this page. */
+const done = new Set();
+
+/**
+ * Read or change the notebook's cells, and return what the kernel is told of it. What has been done
+ * already is not done again: before this page was loaded there may have been another.
+ * @param {any} manager
+ * @param {Errand} errand
+ */
+function carryOut(manager, errand) {
+  const notebook = notebookOf(manager);
+  /** @type {any[]} */
+  const cells = [...notebook.cells];
+  if (errand.do === "read") return { cells: told(cells, errand) };
+  if (manager.context.model.readOnly) return { no: "read-only" };
+  const find = (/** @type {string | undefined} */ id) => cells.findIndex((cell) => cell.getId() === id);
+  return errand.do === "insert" ? insert(notebook, find, errand) : edit(cells[find(errand.id)], errand);
+}
+
+/**
+ * @param {any} notebook
+ * @param {(id: string | undefined) => number} find
+ * @param {Errand} errand
+ */
+function insert(notebook, find, errand) {
+  const { after = [], cells = [], metadata } = errand;
+  if (cells.some((cell) => find(cell.id) >= 0)) return {};
+  const above = after.map(find).find((index) => index >= 0);
+  if (above === undefined) return { no: "gone" };
+  const made = cells.map(({ id, type, source }) => ({
+    ...{ id, cell_type: type, source, metadata },
+    ...(type === "code" ? { outputs: [], execution_count: null } : {}),
+  }));
+  inOneStep(notebook, () => notebook.insertCells(above + 1, made));
+  return {};
+}
+
+/**
+ * @param {any} cell
+ * @param {Errand} errand
+ */
+function edit(cell, errand) {
+  if (!cell) return { no: "unknown" };
+  if (cell.getSource() === errand.source) return {};
+  if (cell.getSource() !== errand.old) return { no: "changed" };
+  if (cell.getMetadata("editable") === false) return { no: "locked" };
+  inOneStep(cell, () => cell.setSource(errand.source));
+  return {};
+}
+
+/** Change something that one undo takes back, and no more: what is done within half a second would
+ * be one step otherwise.
+ * @param {any} shared
+ * @param {() => void} change */
+function inOneStep(shared, change) {
+  shared.undoManager?.stopCapturing?.();
+  shared.transact(change);
+  shared.undoManager?.stopCapturing?.();
+}
+
+/**
+ * @param {any[]} cells
+ * @param {Errand} errand
+ */
+function told(cells, { ids = [], outputs }) {
+  let room = SOURCES;
+  return cells.map((cell) => {
+    const id = cell.getId();
+    const source = cell.getSource();
+    const wanted = !ids.length || ids.includes(id);
+    const kept = source.slice(0, wanted ? Math.min(SOURCE, room) : 0);
+    room -= kept.length;
+    const all = wanted && outputs && cell.cell_type === "code" ? (cell.getOutputs?.() ?? cell.outputs ?? []) : [];
+    return {
+      ...{ id, type: cell.cell_type, source: kept, cut: kept.length < source.length },
+      count: cell.execution_count ?? null,
+      editable: cell.getMetadata("editable") !== false,
+      outputs: all.slice(0, OUTPUTS).map(outcome),
+      more: Math.max(0, all.length - OUTPUTS),
+    };
+  });
+}
+
+/** One output as text, and its other forms by type and length.
+ * @param {any} output */
+function outcome(output) {
+  const joined = (/** @type {any} */ text) => (Array.isArray(text) ? text.join("") : String(text ?? ""));
+  const { output_type: kind, name, text, ename, evalue, traceback, data = {} } = output;
+  if (kind === "stream") return { kind: name, text: clip(joined(text)) };
+  if (kind === "error") return { kind, text: clip(traceback?.join("\n") || `${ename}: ${evalue}`) };
+  const length = (/** @type {any} */ value) =>
+    Array.isArray(value) || typeof value === "string" ? joined(value).length : JSON.stringify(value).length;
+  const media = Object.entries(data).filter(([type]) => type !== "text/plain");
+  return {
+    ...{ kind, text: clip(joined(data["text/plain"] ?? data["text/markdown"])) },
+    media: media.slice(0, OUTPUTS).map(([type, value]) => [type, length(value)]),
+  };
+}
+
+/** @param {string} text */
+function clip(text) {
+  if (text.length <= CLIP) return text;
+  const left = text.length - CLIP;
+  const [head, tail] = [text.slice(0, CLIP / 2), text.slice(-CLIP / 2)];
+  return `${head}\n[… ${left} characters are left out here …]\n${tail}`;
 }
 
 /** Notebooks whose prompts are already looked after. */

@@ -23,6 +23,7 @@ from codex_magic.items import well_formed
 from codex_magic.page import Bundle, NotebookPage, Pace
 from codex_magic.policy import Decision
 from codex_magic.render import view
+from codex_magic.widget.cells import LiveCells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +50,8 @@ LONGEST: Final = 20_000
 class WidgetPage:
     """One output of a cell: a widget while the turn runs, a bundle of media types afterwards.
 
-    It is also who is asked: the question becomes a card on it.
+    It is also who is asked: the question becomes a card on it. `cells` are those of the notebook
+    around it.
 
     Parameters
     ----------
@@ -101,6 +103,7 @@ class WidgetPage:
         self._card: Json | None = None
         self._kept: Bundle | None = None
         self.widget: TurnWidget | None = None
+        self.cells = LiveCells(cell)
 
     @property
     def greeted(self) -> bool:
@@ -145,6 +148,8 @@ class WidgetPage:
             self._give_up_waiting()
         elif turn is not self._sent:
             self._update(turn)
+        if self._sent is not None:
+            self._post(self.cells.errands(turn))
 
     def finish(self, turn: Turn) -> None:
         """Replace the widget by the form that the notebook keeps; see `Page.finish`."""
@@ -184,6 +189,7 @@ class WidgetPage:
         if self._waited_s() < HELLO_S or self._turn is None:
             return
         self._door.close()
+        self.cells.give_up()
         self._plain = NotebookPage(
             lambda bundle, _replaces: self._publish(bundle, True),  # noqa: FBT003 - the widget
             quiet=self._quiet,
@@ -201,7 +207,9 @@ class WidgetPage:
         if self._turn is None or self.widget is None:
             return
         while self._hellos:
-            self._draws = self._draws or self._hellos.popleft().get("markdown") is False
+            hello = self._hellos.popleft()
+            self._draws = self._draws or hello.get("markdown") is False
+            self.cells.greet(hello)
         if self._sent is not None:
             # Under a number of its own: views that have all before it will not look at the rest.
             self._bring_up(self._turn, self._sent)
@@ -266,6 +274,8 @@ class WidgetPage:
                 self._decide(content)
             case "answer":
                 self._answer(content)
+            case "cells":
+                self.cells.answer(content)
             case "stop":
                 cells = content.get("drop")
                 if isinstance(cells, list):

@@ -8,15 +8,29 @@ from codex_magic.session import Session
 from codex_magic.testing import call, js, offered_tools, say, tool_outputs
 
 OFFERED = {
-    "gpt-5.5": (("apply_patch", "ask_user", "request_user_input", "shell"), ()),
+    "gpt-5.5": (
+        (
+            "apply_patch",
+            "ask_user",
+            "edit_cell",
+            "propose_cells",
+            "read_cells",
+            "request_user_input",
+            "shell",
+        ),
+        (),
+    ),
     "gpt-6.1-sol": (
         ("exec", "request_user_input", "request_user_input_async", "wait"),
         (
             "apply_patch",
             "ask_user",
             "clock__curr_time",
+            "edit_cell",
             "list_mcp_resource_templates",
             "list_mcp_resources",
+            "propose_cells",
+            "read_cells",
             "read_mcp_resource",
             "shell",
         ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from codex_magic.items import FileChange
 from codex_magic.turn import MIME, Turn, from_json
 from codex_magic.widget.page import WIDGET
 
@@ -55,7 +56,7 @@ class Front:
                 return found
         raise AssertionError("it did not come")
 
-    def greet(self) -> None:
+    def greet(self, **more: Any) -> None:
         """Wait for the widget and say hello."""
         self.widget = self.until(
             lambda message: (
@@ -64,7 +65,14 @@ class Front:
                 else None
             )
         )
-        self.send(k="hello", markdown=True)
+        self.send(k="hello", markdown=True, **more)
+
+    def errand(self) -> dict[str, Any]:
+        """Wait until the page is to read or change cells; return what."""
+        found: dict[str, Any] = self.until(
+            lambda message: next((one[1] for one in operations(message) if one[0] == "cells"), None)
+        )
+        return found
 
     def card(self) -> dict[str, Any]:
         found: dict[str, Any] = self.until(lambda message: card_of(operations(message)))
@@ -129,8 +137,12 @@ def kernel(
 def front(kernel: Any, lesson: Callable[..., str]) -> Front:
     asked = {"prompt": "go", "chunks": [[0, "shell", {"command": ["touch", "x"], "network": True}]]}
     done = {"prompt": "go", "chunks": [[0, "answer", "All done."]]}
+    cells = [{"type": "code", "source": "n = 1"}, {"type": "markdown", "source": "# N"}]
+    proposes = [0, "call", {"tool": "propose_cells", "arguments": {"cells": cells}}]
+    asked_cells = {"prompt": "cells", "chunks": [proposes]}
+    done_cells = {"prompt": "cells", "chunks": [[0, "answer", "Two cells."]]}
     long = {"prompt": "long", "chunks": [[0, "answer", "word "], [30, "answer", "late"]]}
-    kernel.run(lesson(asked, done, long))
+    kernel.run(lesson(asked, done, long, asked_cells, done_cells))
     return Front(kernel)
 
 
@@ -268,3 +280,48 @@ def test_unloading_leaves_the_kernel_as_it_was(front: Front) -> None:
     front.kernel.run("import ipywidgets; left = list(ipywidgets.widgets.widget._instances)")
     assert front.kernel.run("print(left)").printed.strip() == "[]"
     assert receiver(front.kernel) == before
+
+
+def test_cells_are_put_by_the_page_while_the_cell_runs(front: Front) -> None:
+    cell = front.run("%%codex\ncells", cellId="here")
+    front.greet(page="p1", cells=True)
+    errand = front.errand()
+    assert (errand["do"], errand["to"], errand["after"]) == ("insert", "p1", ["here"])
+    assert [new["type"] for new in errand["cells"]] == ["code", "markdown"]
+    front.send(k="cells", key="0" * 32)  # forged
+    front.send(k="cells", key=errand["key"])
+    turn = front.turn()
+    assert [item.status for item in turn.items[1:]] == ["completed", "completed"]
+    assert errand["metadata"] == {"codex": {"thread_id": turn.thread_id, "turn_id": turn.id}}
+    reply = front.end(cell)
+    assert (reply["status"], reply["payload"]) == ("ok", [])
+
+
+@pytest.mark.parametrize("how", ["stop", "interrupt"])
+def test_a_turn_that_waits_for_the_page_ends_at_once(front: Front, how: str) -> None:
+    cell = front.run("%%codex\ncells", cellId="here")
+    front.greet(page="p1", cells=True)
+    errand = front.errand()
+    began = time.monotonic()
+    if how == "stop":
+        front.send(k="stop")
+    else:
+        front.kernel.manager.interrupt_kernel()
+    turn = front.turn()
+    assert time.monotonic() - began < 1  # a quarter of that on a machine of one's own
+    front.send(k="cells", key=errand["key"])  # too late
+    (change,) = (item for item in turn.items if isinstance(item, FileChange))
+    assert (turn.status, change.status) == ("interrupted", "interrupted")
+    assert [one.diff.split("\n")[1] for one in change.changes] == ["+n = 1", "+# N"]
+    front.end(cell)
+    front.kernel.run("")  # ipykernel 6.17 also aborts the first cell that comes behind an error
+    assert front.kernel.run("print('next')").printed == "next\n"
+
+
+def test_where_no_page_reaches_cells_they_come_as_the_next_input(front: Front) -> None:
+    cell = front.run("%%codex\ncells", cellId="here")
+    front.greet()  # as a front end does that does not show its notebook to widgets
+    assert front.turn().status == "completed"
+    [payload] = front.end(cell)["payload"]
+    assert (payload["source"], payload["replace"]) == ("set_next_input", False)
+    assert payload["text"] == "# %%\nn = 1\n\n# %% [markdown]\n# # N"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from codex_magic import events as ev
 from codex_magic.approval import Answer, ApprovalRequest, QuestionRequest
 from codex_magic.items import AgentMessage, CommandExecution
 from codex_magic.policy import Decision, Grant, SandboxPolicy
+from codex_magic.tools.notebook import NoPageError
 from codex_magic.turn import MIME, Turn, advance
 from codex_magic.widget.page import HELLO_S, INTERVAL_S, WIDGET, WidgetPage
 
@@ -436,3 +438,39 @@ def test_stop_steer_and_drop_are_reported(greeted: Stage) -> None:
     greeted.person(k="stop", drop=["a", 7, "b"])
     assert greeted.reported == [ev.SteerRequested("look here"), ev.StopRequested()]
     assert greeted.dropped == [(["a", "b"], "2026-01-01T00:00:00+00:00")]
+
+
+# --- the cells around it ---------------------------------------------------------------------
+
+
+def test_what_is_wanted_of_cells_goes_with_the_next_update_and_its_answer_comes_back() -> None:
+    stage = Stage(cell="here")
+    stage.fold()
+    stage.person(k="hello", markdown=True, page="p1", cells=True)
+    stage.fold()
+    number = stage.door.sent[-1]["n"]
+    read: list[Any] = []
+    stop = threading.Event()
+    hand = threading.Thread(target=lambda: read.append(stage.page.cells.read(stop)), daemon=True)
+    hand.start()
+    while not (sent := stage.door.sent[-1]).get("ops"):
+        stage.page.show(stage.turn)
+    [[name, errand]] = sent["ops"]
+    assert (sent["n"], name, errand["to"], errand["do"]) == (number + 1, "cells", "p1", "read")
+    # A page that is told all anew is told of it too, and none of it is kept.
+    stage.person(k="hello", markdown=True, page="p1", cells=True)
+    stage.fold()
+    assert stage.door.sent[-1]["ops"][0][1]["key"] == errand["key"]
+    assert stage.page.widget is not None
+    assert errand["key"] not in json.dumps(stage.page.widget.get_state())
+    stage.person(k="cells", key=errand["key"], cells=[])
+    hand.join(10)
+    assert read == [[]]
+
+
+def test_where_nobody_says_hello_there_are_no_cells(stage: Stage) -> None:
+    stage.fold(MESSAGE, *words(1))
+    stage.now += HELLO_S + 0.1
+    stage.fold(*words(1))
+    with pytest.raises(NoPageError):
+        stage.page.cells.read(threading.Event())
