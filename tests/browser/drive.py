@@ -34,6 +34,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 THEIR_OWN = (
     # Notebook 7.6, whenever it starts: it asks for its shortcuts before they are loaded.
     ("Cannot read properties of undefined (reading 'schema')", "/static/notebook/"),
+    # The same where it is slow: it opens a folder in a list that is not there yet.
+    ("Command 'filebrowser:open-path' not registered.", "/static/notebook/"),
     # ipywidgets, in a notebook that is opened without a kernel.
     ("Cannot read properties of null (reading 'kernel')", "@jupyter-widgets/jupyterlab-manager"),
 )
