@@ -388,8 +388,8 @@ def test_a_long_output_is_cut() -> None:
 def test_where_nothing_can_be_read_the_model_is_told_why(tmp_path: Path) -> None:
     assert "where it is saved is not known" in read(Notebook()).text
     assert "No such file" in read(Notebook(), tmp_path / "n.ipynb").text
-    failed = read(Notebook(Live(fails=CellsError("it did not answer"))), tmp_path / "n.ipynb")
-    assert failed.text == "outcome: failed, not read - it did not answer"
+    failed = read(Notebook(Live(fails=CellsError("it did not answer"))))
+    assert failed.text.startswith("outcome: failed, not read - it did not answer")
     assert (failed.success, failed.item.status) == (False, "failed")
 
 
@@ -419,11 +419,21 @@ SAVED = {
 }
 
 
-def test_a_saved_notebook_is_read_as_far_as_it_can_be_understood(tmp_path: Path) -> None:
+def test_a_turn_that_is_over_reads_no_file(tmp_path: Path) -> None:
     path = tmp_path / "n.ipynb"
     path.write_text(json.dumps(SAVED))
-    text = read(Notebook(Live(fails=NoPageError("none"))), path).text
-    assert text.startswith("outcome: 3 of 3 cells, from the file as last saved")
+    outcome = read(Notebook(Live(fails=StoppedError("over"))), path)
+    assert (outcome.item.status, outcome.success) == ("interrupted", False)
+
+
+@pytest.mark.parametrize("why", [NoPageError("no page"), CellsError("it did not answer")])
+def test_a_saved_notebook_is_read_as_far_as_it_can_be_understood(
+    tmp_path: Path, why: CellsError
+) -> None:
+    path = tmp_path / "n.ipynb"
+    path.write_text(json.dumps(SAVED))
+    text = read(Notebook(Live(fails=why)), path).text
+    assert text.startswith(f"outcome: 3 of 3 cells, from the file as last saved, because {why}\n")
     for said in (
         "cell 1 · id m · markdown\n| # A\n| b\n",
         "cell 2 · id c · code · last ran as [7] · not editable\n| 1\noutput stderr:\n| warned",
@@ -468,4 +478,4 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 def test_a_proposal_is_a_change_that_the_views_know() -> None:
     item = propose(Notebook(Live()), CODE).item
     assert isinstance(item, FileChange)
-    assert (item.changes[0].kind, item.changes[0].path[8:]) == ("add cell", " (code)")
+    assert (item.changes[0].kind, item.changes[0].path[12:]) == ("add cell", " (code)")

@@ -1139,7 +1139,7 @@ function carryOut(manager, errand) {
  */
 function insert(notebook, find, errand) {
   const { after = [], cells = [], metadata } = errand;
-  if (cells.some((cell) => find(cell.id) >= 0)) return {};
+  if (cells.every((cell) => find(cell.id) >= 0)) return {};
   const above = after.map(find).find((index) => index >= 0);
   if (above === undefined) return { no: "gone" };
   const made = cells.map(({ id, type, source }) => ({

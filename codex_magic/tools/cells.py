@@ -144,8 +144,10 @@ class ProposeCellsCall:
     def _missed(self, error: CellsError) -> Outcome:
         stopped = isinstance(error, StoppedError)
         status: Status = "interrupted" if stopped else "failed"
-        item = _ended(self.item, status, f"not put into the notebook: {error}")
-        text = f"outcome: not put into the notebook - {error}. Give the person each cell as a code block in your answer"
+        item = _ended(self.item, status, str(error))
+        text = (
+            f"outcome: {status} - {error}. Give the person each cell as a code block in your answer"
+        )
         return Outcome(item, text, success=False)
 
     def decline(self, reason: str, permission: Permission) -> Outcome:  # noqa: ARG002 - nothing of it is logged
@@ -264,7 +266,7 @@ class EditCellCall:
 
 
 def _new_id() -> str:
-    return secrets.token_hex(4)  # as front ends make them
+    return secrets.token_hex(6)
 
 
 def _source(text: str) -> str:

@@ -6,11 +6,11 @@ and how, is not known here: a page does, by the methods of `Cells`. What a noteb
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterable, Sequence
 
 CellType = Literal["code", "markdown", "raw"]
@@ -117,6 +117,7 @@ class Notebook:
         self._live = live
         self._next_input = next_input
         self._put: list[NewCell] = []
+        self._putting = threading.Lock()
         self._seen: dict[str, Cell] = {}
 
     @property
@@ -145,8 +146,9 @@ class Notebook:
         except NoPageError:
             if self._next_input is None:
                 raise
-            self._put += cells  # a later text takes the place of an earlier one
-            self._next_input(joined(self._put))
+            with self._putting:
+                self._put += cells  # a later text takes the place of an earlier one
+                self._next_input(joined(self._put))
             return "next"
         self.saw(Cell(cell.id, cell.type, cell.source) for cell in cells)
         return "below"

@@ -15,7 +15,7 @@ import msgspec
 from codex_magic.items import Text, ToolCall
 from codex_magic.render import words
 from codex_magic.tools.base import ArgumentsError, Emit, Outcome
-from codex_magic.tools.notebook import Cell, CellsError, NoPageError, Notebook, Output, StoppedError
+from codex_magic.tools.notebook import Cell, CellsError, Notebook, Output, StoppedError
 from codex_magic.tools.saved import read_saved
 
 if TYPE_CHECKING:
@@ -142,11 +142,13 @@ class ReadCellsCall:
         try:
             live = self._notebook.live
             return live.read(stop, ids=wanted.cells or (), outputs=wanted.outputs), LIVE
-        except NoPageError as error:
+        except StoppedError:
+            raise
+        except CellsError as error:
             path = self._path()
             if path is None:
-                raise CellsError(f"{error}, and where it is saved is not known") from None
-            return read_saved(path), "from the file as last saved, which may be older than the page"
+                raise CellsError(f"{error}; where it is saved is not known") from None
+            return read_saved(path), f"from the file as last saved, because {error}"
 
     def decline(self, reason: str, permission: Permission) -> Outcome:  # noqa: ARG002 - nothing of it is logged
         """Return the outcome of not looking."""

@@ -101,8 +101,9 @@ class LiveCells:
         """Put cells below the running one; see `Cells.insert`."""
         after = [*reversed(self._put[-ANCHORS:]), self._cell]
         new = [{"id": cell.id, "type": cell.type, "source": cell.source} for cell in cells]
-        self._ask(stop, do="insert", after=after, cells=new)
+        # Before they are there: what is put at the same time goes below them.
         self._put += [cell.id for cell in cells]
+        self._ask(stop, do="insert", after=after, cells=new)
 
     def replace(self, cell_id: str, old: str, new: str, stop: threading.Event) -> None:
         """Replace the source of a cell; see `Cells.replace`."""

@@ -223,6 +223,20 @@ def test_where_there_are_no_widgets_the_cells_come_as_one_below(
     assert "one new cell below" in tool_outputs(model.requests[-1])[-1]
 
 
+def test_a_notebook_that_is_only_to_be_read_is_left_as_it_is(
+    model: FakeModel, notebook: Callable[..., Notebook]
+) -> None:
+    for said in (PROPOSES, say("Then here.")):
+        model.enqueue(said)
+    page = notebook(TURN)
+    page.page.evaluate("path => { drive.panel(path).context.model.readOnly = true }", page.path)
+    page.run(1)
+    page.settle()
+    assert sources(page) == [TURN]
+    assert "reading only" in tool_outputs(model.requests[-1])[-1]
+    assert "n = 6 * 7" in page.bundle(1)["text/plain"]
+
+
 def test_of_huge_outputs_the_ends_are_read(
     model: FakeModel, notebook: Callable[..., Notebook]
 ) -> None:

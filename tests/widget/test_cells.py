@@ -100,6 +100,13 @@ def test_cells_are_put_below_the_running_one_and_then_below_those(stage: Stage) 
     assert errand["after"] == ["n2", "n1", "here"]
 
 
+def test_what_is_put_at_the_same_time_goes_below_the_other(stage: Stage) -> None:
+    stage.hello()
+    _, first = stage.ask(lambda stop: stage.cells.insert(NEW, stop))
+    _, second = stage.ask(lambda stop: stage.cells.insert([NewCell("n3", "code", "c")], stop))
+    assert (first["after"], second["after"]) == (["here"], ["n2", "n1", "here"])
+
+
 def test_an_edit_says_what_it_replaces(stage: Stage) -> None:
     stage.hello()
     asking, errand = stage.ask(lambda stop: stage.cells.replace("a", "old", "new", stop))
@@ -108,10 +115,6 @@ def test_an_edit_says_what_it_replaces(stage: Stage) -> None:
     )
     stage.answer(errand)
     assert asking.join() is None
-
-
-def read(stop: threading.Event, cells: LiveCells) -> Any:
-    return cells.read(stop)
 
 
 def test_cells_are_read(stage: Stage) -> None:
