@@ -111,6 +111,7 @@ class ProposeCellsCall:
     asks = ()
     harmless = False
     forbidden = ""
+    excess = None
     grant = None
 
     def __init__(self, call_id: str, cells: Sequence[NewCell], notebook: Notebook) -> None:
@@ -218,6 +219,7 @@ class EditCellCall:
 
     harmless = False
     forbidden = ""
+    excess = None  # what a cell should say only a person can judge
     grant = None  # no edit is like the one before
 
     def __init__(

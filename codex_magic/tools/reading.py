@@ -110,6 +110,7 @@ class ReadCellsCall:
     asks = ()
     harmless = True
     forbidden = ""
+    excess = None
     grant = None
 
     def __init__(
