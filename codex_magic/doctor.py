@@ -67,7 +67,12 @@ def _kernel() -> Iterator[Check]:
         return
     if found.startswith(("7.0.", "7.1.", "7.2.", "7.3.")):
         advice = "Type: pip install -U ipykernel, and restart the kernel"
-        yield Check("kernel", good=False, found=f"ipykernel {found} can go deaf", advice=advice)
+        yield Check(
+            "kernel",
+            good=False,
+            found=f"ipykernel {found} can stop reading requests",
+            advice=advice,
+        )
 
 
 def _sandbox() -> Check:

@@ -770,7 +770,7 @@ def test_doctor_prints_a_line_for_each_thing(
     assert {line[:4] for line in checks} <= {"ok  ", "NOT "}
 
 
-def test_doctor_names_the_kernels_that_can_go_deaf(
+def test_doctor_names_the_kernels_that_stop_listening(
     shell: InteractiveShell, script: Script, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script()
@@ -778,10 +778,13 @@ def test_doctor_names_the_kernels_that_can_go_deaf(
     for version in ("6.31.0", "7.0.1", "7.3.0", "7.4.0"):
         monkeypatch.setattr("codex_magic.doctor.version", lambda _name, found=version: found)
         shell.run_cell("%codex doctor")
-        named += [line for line in capsys.readouterr().out.splitlines() if "deaf" in line]
+        named += [
+            line for line in capsys.readouterr().out.splitlines() if "reading requests" in line
+        ]
     advice = "Type: pip install -U ipykernel, and restart the kernel"
     deaf = [
-        f"NOT kernel: ipykernel {version} can go deaf. {advice}" for version in ("7.0.1", "7.3.0")
+        f"NOT kernel: ipykernel {version} can stop reading requests. {advice}"
+        for version in ("7.0.1", "7.3.0")
     ]
     assert named == deaf
 
