@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 MISSES: Final = 2
 """Turns in a row that a front end may leave without a hello before it is taken to have no widgets."""
 
-NAMES: Final = 200
-"""Names of variables, the newest, that a turn is told."""
+NAMES_CHARS: Final = 1000
+"""Characters of the names of variables, the newest, that a turn is told and a notebook keeps."""
 
 KEPT: Final = 8
 """Widgets of finished turns that still answer a page that was reloaded while they ran."""
@@ -80,11 +80,16 @@ class Front:
     def names(self) -> tuple[str, ...]:
         """Return what the person's variables are called, in the order of their making."""
         hidden = self._shell.user_ns_hidden
-        return tuple(
-            name
-            for name in list(self._shell.user_ns)
-            if not name.startswith("_") and name not in hidden
-        )[-NAMES:]
+        chosen: list[str] = []
+        left = NAMES_CHARS
+        for name in reversed(list(self._shell.user_ns)):
+            if name.startswith("_") or name in hidden:
+                continue
+            left -= len(name) + 2
+            if left < 0:
+                break
+            chosen.append(name)
+        return tuple(reversed(chosen))
 
     @contextmanager
     def shown(

@@ -164,7 +164,7 @@ class CodexMagics(Magics):
         """Return the session, which knows by now which notebook this is."""
         session = self.session()
         place, from_top = self._front.place()
-        session.at(place.path, from_top=from_top)
+        session.at(place.path, place.cell_id, from_top=from_top)
         return session
 
     def _run(self, request: TurnRequest) -> None:
@@ -186,7 +186,7 @@ class CodexMagics(Magics):
     def _status(self, _rest: str) -> None:
         from codex_magic import status  # noqa: PLC0415
 
-        for line in status.lines(self.session()):
+        for line in status.lines(self._placed()):
             print(line)
 
     def _sandbox(self, _rest: str) -> None:

@@ -138,10 +138,10 @@ class Session:
         """The notebook's threads, to be handled by a person."""
         return Shelf(self._desk())
 
-    def at(self, path: Path | None, *, from_top: bool = False) -> None:
+    def at(self, path: Path | None, cell_id: str = "", *, from_top: bool = False) -> None:
         """Take up the threads of the notebook at `path`, or follow it there; see `Attachment.at`."""
         self._where = path, from_top
-        self._attachment.at(path, from_top=from_top)
+        self._attachment.at(path, cell_id, from_top=from_top)
         if self._taped is not None:
             # A lesson begins at its beginning; what is kept of it can only be shown again.
             self._taped.attachment.at(path, from_top=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from codex_magic.notebook.records import Kept
+    from codex_magic.notebook.records import Kept, Records
     from codex_magic.turn import Turn
 
 MAIN: Final = "main"
@@ -78,16 +78,23 @@ class Attachment:
 
     # --- where it is ----------------------------------------------------------------------------
 
-    def at(self, path: Path | None, *, from_top: bool = False) -> None:
+    def at(self, path: Path | None, cell_id: str = "", *, from_top: bool = False) -> None:
         """Take up the notebook at `path`, or follow it there.
 
         Parameters
         ----------
+        cell_id
+            The cell that runs, where the front end names it.
         from_top
             The notebook is executed from its first cell on, so nothing in it is taken up; what it
             keeps can only be shown again.
         """
-        if path is None or path == self._path:
+        if path is None:
+            return
+        if cell_id and cell_id not in self._entry.cells:
+            cells = (*self._entry.cells, cell_id)
+            self._entry = msgspec.structs.replace(self._entry, cells=cells)
+        if path == self._path:
             return
         if self._path is None:
             self._take_up(path, from_top=from_top)
@@ -111,6 +118,14 @@ class Attachment:
         entry = self._index.read(path)
         if not entry.ids:
             entry = self._moved(path) or entry
+        elif _is_another(entry, found):
+            self.news.append(f"a new thread: what stood at {path.name} before was another notebook")
+            entry = Entry()
+        self._join(entry, found.cells)
+
+    def _join(self, entry: Entry, cells: frozenset[str]) -> None:
+        """Take over what is known of the notebook, beside what this kernel has done so far."""
+        had_turns = bool(self._used)
         threads = entry.threads | dict(self._entry.threads)
         names = {standing.thread_id: name for name, standing in threads.items()}
         self.turns = [
@@ -118,10 +133,11 @@ class Attachment:
             for turn in self.turns
             if turn.thread_id not in entry.left
         ]
+        known = dict.fromkeys((*entry.cells, *sorted(cells), *self._entry.cells))
         self._entry = msgspec.structs.replace(
-            entry, threads=threads, ids=(*entry.ids, *self._entry.ids)
+            entry, threads=threads, ids=(*entry.ids, *self._entry.ids), cells=tuple(known)
         )
-        if not own:
+        if not had_turns:
             self.current = entry.current
 
     def _moved(self, path: Path) -> Entry | None:
@@ -312,3 +328,13 @@ class Attachment:
         is_its = self._path is not None and self._entry.ids and not self._from_top
         if self._index is not None and self._path is not None and is_its:
             self._index.write(self._path, self._entry)
+
+
+def _is_another(entry: Entry, found: Records) -> bool:
+    """Whether the file at a place is not the notebook that is known there, but a later one.
+
+    A file that has no ids, or cannot be read, says nothing; cleared outputs leave the ids of cells.
+    """
+    if not entry.cells or not found.cells or found.cells.intersection(entry.cells):
+        return False
+    return not any(entry.knows(turn.thread_id) for turn in found.turns)

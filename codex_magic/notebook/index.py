@@ -30,7 +30,7 @@ NOTEBOOKS: Final = 1000
 """Notebooks that are remembered; beyond that the one that rested longest is forgotten."""
 
 IDS: Final = 200
-"""Thread ids that are remembered of a notebook."""
+"""Ids of threads, and of cells, that are remembered of a notebook."""
 
 LOCK_S: Final = 2.0
 LONGEST: Final = 16 * 1024 * 1024
@@ -59,6 +59,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     left
         Those of them that a person has archived or deleted: what the notebook keeps of them is not
         taken up again.
+    cells
+        Ids of its cells, by which it is told from another notebook at the same place.
     at
         When it was used last, in seconds since the epoch.
     """
@@ -67,11 +69,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     current: str = "main"
     ids: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
     at: float = 0.0
 
     def knows(self, thread_id: str) -> bool:
         """Whether a thread is, or was, this notebook's own."""
         return thread_id in self.ids
+
+
+def _bounded(entry: Entry) -> Entry:
+    ids, left, cells = entry.ids[-IDS:], entry.left[-IDS:], entry.cells[-IDS:]
+    return msgspec.structs.replace(entry, ids=ids, left=left, cells=cells)
 
 
 class _File(msgspec.Struct, kw_only=True):
@@ -108,9 +116,7 @@ class Index:
         """Remember `entry`; where that cannot be done, the log says so and the turn goes on."""
 
         def put(notebooks: dict[str, Entry]) -> None:
-            notebooks[str(path)] = msgspec.structs.replace(
-                entry, ids=entry.ids[-IDS:], left=entry.left[-IDS:]
-            )
+            notebooks[str(path)] = _bounded(entry)
 
         self._change(put)
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from codex_magic.turn import MIME, Turn, to_json
+from codex_magic.items import AgentMessage, UserMessage, well_formed
+from codex_magic.turn import MIME, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +126,7 @@ class _Output(msgspec.Struct):
 
 
 class _Cell(msgspec.Struct):
+    id: str = ""
     outputs: tuple[_Output, ...] = ()
 
 
@@ -142,6 +144,8 @@ class Records(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     turns
         In the order in which they began; of turns that stand there twice, one.
+    cells
+        The ids of its cells, as far as they have any.
     unreadable
         How many stored turns do not fit.
     trouble
@@ -149,6 +153,7 @@ class Records(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     turns: tuple[Kept, ...] = ()
+    cells: frozenset[str] = frozenset()
     unreadable: int = 0
     trouble: str = ""
 
@@ -158,7 +163,7 @@ def read(path: Path) -> Records:
     try:
         if path.stat().st_size > LONGEST:
             return Records(trouble="it is too large to be read for its threads")
-        raws = list(_stored(path.read_bytes()))
+        raws, cells = _stored(path.read_bytes())
     except FileNotFoundError:
         return Records()
     except OSError as error:
@@ -176,15 +181,14 @@ def read(path: Path) -> Records:
             if turn.id:
                 found[turn.id] = turn
     # Sorting is stable: where times are missing, the order in the file is what there is.
-    return Records(
-        turns=tuple(sorted(found.values(), key=lambda t: t.began)), unreadable=unreadable
-    )
+    turns = tuple(sorted(found.values(), key=lambda t: t.began))
+    return Records(turns=turns, cells=frozenset(cells), unreadable=unreadable)
 
 
 def whole(path: Path, turn_id: str) -> Any:
     """Return the JSON of a stored turn, all of it; None where it is not there."""
     try:
-        raws = list(_stored(path.read_bytes()))
+        raws, _ = _stored(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     for raw in raws:
@@ -197,30 +201,41 @@ def whole(path: Path, turn_id: str) -> Any:
 
 
 def kept(turn: Turn) -> Kept:
-    """Return what a notebook would keep of `turn`."""
-    return _kept(msgspec.json.encode(to_json(turn)))
+    """Return what a notebook would keep of `turn`; looks at no output of a command."""
+    kinds: tuple[tuple[type, str], ...] = ((UserMessage, "user"), (AgentMessage, "agent"))
+    said = tuple(
+        (who, well_formed(str(item.text) or str(item.draft)))
+        for item in turn.items
+        for kind, who in kinds
+        if isinstance(item, UserMessage | AgentMessage)
+        and isinstance(item, kind)
+        and (item.text or item.draft)
+    )
+    fields = {name: getattr(turn, name) for name in Kept.__struct_fields__ if hasattr(turn, name)}
+    return Kept(**fields | {"names": turn.names[:NAMES]}, began=turn.started_at or 0.0, said=said)
 
 
-def _stored(raw: bytes) -> Iterator[msgspec.Raw]:
-    """Yield the JSON of each stored turn, in the order of the cells."""
+def _stored(raw: bytes) -> tuple[list[msgspec.Raw], set[str]]:
+    """Return the JSON of each stored turn, in the order of the cells, and the cells' ids."""
     try:
         found = _FILE.decode(raw)
     except msgspec.ValidationError:
         # Something beside the turns is of another shape than a notebook's: look at each part.
-        yield from _searched(json.loads(raw))
-        return
-    for cell in found.cells:
-        for output in cell.outputs:
-            if output.data is not None and bytes(output.data.turn):
-                yield output.data.turn
+        return _searched(json.loads(raw))
+    outputs = [output for cell in found.cells for output in cell.outputs]
+    raws = [output.data.turn for output in outputs if output.data is not None]
+    return [raw for raw in raws if bytes(raw)], {cell.id for cell in found.cells if cell.id}
 
 
-def _searched(document: Any) -> Iterator[msgspec.Raw]:
-    for cell in _list(_get(document, "cells")):
-        for output in _list(_get(cell, "outputs")):
-            turn = _get(_get(output, "data"), MIME)
-            if turn is not None:
-                yield msgspec.Raw(json.dumps(turn).encode())
+def _searched(document: Any) -> tuple[list[msgspec.Raw], set[str]]:
+    cells = _list(_get(document, "cells"))
+    outputs = [output for cell in cells for output in _list(_get(cell, "outputs"))]
+    turns = [_get(_get(output, "data"), MIME) for output in outputs]
+    ids = [_get(cell, "id") for cell in cells]
+    return (
+        [msgspec.Raw(json.dumps(turn).encode()) for turn in turns if turn is not None],
+        {found for found in ids if isinstance(found, str) and found},
+    )
 
 
 def _get(value: Any, key: str) -> Any:

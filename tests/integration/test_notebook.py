@@ -30,6 +30,7 @@ class Book:
         self.stage = stage
         self.path = stage.folder / name
         self.cells: list[Any] = []
+        self.first_cell = "first"
         self.kernel: Any = None
         self.model: Any = None
         stage.environ["JUPYTER_DATA_DIR"] = str(stage.place("data"))
@@ -55,7 +56,9 @@ class Book:
         return turn
 
     def save(self) -> None:
-        whole = {"cells": self.cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        first = {"cell_type": "markdown", "id": self.first_cell, "metadata": {}, "source": ""}
+        cells = [first, *self.cells]
+        whole = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
         self.path.write_text(json.dumps(whole))
 
     def move(self, name: str) -> None:
@@ -142,6 +145,25 @@ def test_it_follows_a_notebook_that_is_renamed_under_it(book: Book) -> None:
     book.ask("second")
     book.start(say("three"))
     assert notices(book.ask("third")) == [f"thread resumed: {first.thread_id}"]
+
+
+@pytest.mark.parametrize("in_the_cell", ["", "a cell that was never saved"])
+def test_another_notebook_in_the_same_place_is_another(book: Book, in_the_cell: str) -> None:
+    book.start(say("one"))
+    book.kernel.session.at(book.path, in_the_cell)
+    first = book.ask("first")
+    book.kernel.session.close()
+    book.path.unlink()
+    book.cells, book.first_cell = [], "another"
+    book.save()
+    book.start(say("two"), say("three"))
+    turn = book.ask("hello")
+    assert turn.thread_id != first.thread_id
+    assert notices(turn) == [
+        "a new thread: what stood at penguins.ipynb before was another notebook"
+    ]
+    book.start(say("three"))
+    assert notices(book.ask("again")) == [f"thread resumed: {turn.thread_id}"]
 
 
 def elsewhere(book: Book) -> None:
