@@ -38,7 +38,7 @@ def find(notebook: Attachment, request: TurnRequest) -> Turn | None:
     if request.private or notebook.path is None:
         return None
     wanted = [request.inputs]
-    if notebook.unused(request.thread):
+    if notebook.is_unused(request.thread):
         wanted.insert(0, history.inputs(request, ""))
     for each in wanted:
         kept = notebook.find(each)
@@ -46,9 +46,11 @@ def find(notebook: Attachment, request: TurnRequest) -> Turn | None:
             continue
         try:
             turn = from_json(records.whole(notebook.path, kept.id))
-        except RecordError:
-            continue  # what was found at first has been changed since
-        if turn.prompt == request.prompt and turn.is_over:
+        except (RecordError, RecursionError):
+            continue  # what was found at first has been changed since, or is no turn but for its head
+        # Of two with one id in a file, the other may have been found.
+        known = (turn.prompt, turn.inputs, turn.status, turn.private)
+        if known == (request.prompt, each, "completed", False):
             return turn
     return None
 
@@ -60,6 +62,7 @@ def show(notebook: Attachment, request: TurnRequest, turn: Turn, page: Page) -> 
     page.open(_nobody)
     page.finish(turn)
     notebook.shown(turn.id, request.thread)
+    notebook.news.clear()  # what is kept has it already
     return turn
 
 

@@ -210,7 +210,9 @@ def describe(request: ApprovalRequest) -> str:
 
     A command is shown to its end, however long; lines that go on are indented further than ours.
     """
-    rows = _lines(request.command) if request.patch else _wrapped(_quoted(request.command))
+    rows = (
+        _lines(request.command, _diff_line) if request.patch else _wrapped(_quoted(request.command))
+    )
     return "\n".join([f"{_wish(request)}:", *rows, *_facts(request)])
 
 
@@ -268,14 +270,26 @@ def card(request: ApprovalRequest | QuestionRequest) -> dict[str, Any]:
     return {
         "kind": "approval",
         "title": _wish(request),
-        "command": "\n".join(map(_quoted, parts)),
+        "command": "\n".join(map(_diff_line if request.patch else _quoted, parts)),
         "facts": _facts(request),
         "grant": "" if request.grant is None else _promise(request.grant),
     }
 
 
-def _lines(text: str) -> list[str]:
-    return [row for part in text.split("\n") for row in _wrapped(_quoted(part))]
+def _lines(text: str, shown: Callable[[str], str] | None = None) -> list[str]:
+    show = shown or _quoted
+    return [row for part in text.split("\n") for row in _wrapped(show(part))]
+
+
+_INDENTED: Final = re.compile(r"(?P<sign>[+ -])(?P<indent>[ \t]{0,60})(?=[^ \t]|\Z)")
+
+
+def _diff_line(line: str) -> str:
+    """Return a line of a diff visible, with the space that code begins with as it is."""
+    found = _INDENTED.match(line)
+    if found is None:
+        return _quoted(line)
+    return found["sign"] + found["indent"].replace("\t", "→   ") + _quoted(line[found.end() :])
 
 
 def _quoted(text: str) -> str:

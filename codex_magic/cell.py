@@ -61,7 +61,7 @@ OPTIONS: Final = (
     Option(("--new",), "start the thread afresh"),
     Option(("--resume",), "take up a stored thread: its id, or 'last'", "ID", ("last",)),
     Option(("--fork",), "go on in a branch, from turn TURN or the last one", "TURN", optional=True),
-    Option(("--private",), "use a thread that is stored nowhere"),
+    Option(("--private",), "use a thread that is stored nowhere; its commands are logged"),
     Option(("--reuse",), "show this turn as the notebook keeps it, where nothing has changed"),
     Option(("-m", "--model"), "the model to ask; Codex's own choice by default", "MODEL"),
     Option(("-e", "--effort"), "how hard the model thinks", "EFFORT", EFFORTS),
@@ -264,7 +264,8 @@ def complete(text: str, *, threads: Sequence[str] = ()) -> list[str]:
     option = by_flag.get(before[0]) if before else None
     if option and option.metavar and not (option.optional and token.startswith("-")):
         values = tuple(threads) if option.name == "thread" else option.values
-        return [value for value in values if value.startswith(token)]
+        # One with spaces stands in quotes; those that a file brings must not become options.
+        return [shlex.quote(value) for value in values if value.startswith(token)]
     if token and not token.startswith("-"):
         return []
     whole = words[:-1] if token else words

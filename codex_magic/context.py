@@ -62,19 +62,16 @@ def _read(path: Path, root: Path, limit_bytes: int) -> bytes:
 
 
 NAMES_CHARS: Final = 1500
+NAME_CHARS: Final = 64
 
 
-def notebook_note(
-    request: TurnRequest, *, level: str, fresh: bool, before: tuple[str, ...] = ()
-) -> str:
+def notebook_note(request: TurnRequest, *, level: str, fresh: bool) -> str:
     """Return the note on where the model is: folder, policy, what is enforced, the kernel.
 
     Parameters
     ----------
     fresh
         Whether this kernel has run no turn of the thread yet.
-    before
-        What the variables were called at the thread's last turn.
     """
     policy = request.policy
     network = "on" if policy.network else "off"
@@ -90,28 +87,30 @@ def notebook_note(
             f"approval policy: {request.approval}: {_APPROVAL[request.approval]}",
             f"each command may take {time}",
             f"kernel: {kernel}",
-            *_names("variables now", request.names),
-            *(_names("variables at your last turn", before) if fresh else ()),
+            *([f"variables now: {names}"] if (names := _listed(request.names)) else ()),
         )
     )
 
 
-def _names(label: str, names: tuple[str, ...]) -> list[str]:
-    """Return the names on a line, the newest of them where there are many.
+def names_before(names: tuple[str, ...]) -> dict[str, str]:
+    """Return what the variables were called at the thread's last turn, as untrusted text.
 
-    Only what Python takes for a name: those of earlier turns come out of a file.
+    They come out of a file that anybody may have edited.
     """
+    found = _listed(names)
+    return {"variables_at_your_last_turn": found} if found else {}
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Return names in a row, the newest of them where there are many; only what can be a name."""
     chosen: list[str] = []
     left = NAMES_CHARS
-    for name in reversed([name for name in names if name.isidentifier()]):
+    for name in reversed([n for n in names if n.isidentifier() and len(n) <= NAME_CHARS]):
         left -= len(name) + 2
         if left < 0:
             break
         chosen.append(name)
-    if not chosen:
-        return []
-    more = ", and older ones" if left < 0 else ""
-    return [f"{label}: {', '.join(reversed(chosen))}{more}"]
+    return ", ".join(reversed(chosen)) + (", and older ones" if left < 0 else "")
 
 
 _ENFORCED: Final = {

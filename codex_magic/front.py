@@ -83,7 +83,7 @@ class Front:
         chosen: list[str] = []
         left = NAMES_CHARS
         for name in reversed(list(self._shell.user_ns)):
-            if name.startswith("_") or name in hidden:
+            if not isinstance(name, str) or name.startswith("_") or name in hidden:
                 continue
             left -= len(name) + 2
             if left < 0:

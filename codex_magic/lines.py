@@ -7,6 +7,7 @@ behind ``%codex``. Cells that begin with a cell magic are never looked at: their
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,8 @@ AUDITED: Final = ("20", "100")
 
 OF_THREADS: Final = ("show", "switch", "new", "rename", "archive", "delete")
 """Subcommands that take the name of a thread."""
+
+FLAGS: Final[Mapping[str, Sequence[str]]] = {"show": ("--md",), "delete": ("--yes",)}
 
 MATCHER: Final = "codex_magic.options"
 
@@ -133,7 +136,15 @@ def completions(text: str, above: str, subcommands: Mapping[str, str]) -> Found 
             return lambda _threads, _lessons: [n for n in counts if n.startswith(words[-1])]
         if words[0] == "replay":
             return lambda _t, lessons: [w for w in (*lessons, "off") if w.startswith(words[-1])]
+        if words[0] in FLAGS and words[-1].startswith("-"):
+            return lambda _threads, _lessons: [
+                f for f in FLAGS[words[0]] if f.startswith(words[-1])
+            ]
+        if words[0] == "resume":
+            return lambda _threads, _lessons: [w for w in ("last",) if w.startswith(words[-1])]
         if words[0] in OF_THREADS and len(words) == len(("switch", "NAME")):
-            return lambda threads, _lessons: [t for t in threads if t.startswith(words[-1])]
+            return lambda threads, _lessons: [
+                shlex.quote(name) for name in threads if name.startswith(words[-1])
+            ]
         return lambda _threads, _lessons: []
     return None

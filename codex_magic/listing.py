@@ -13,7 +13,7 @@ from codex_magic.render import words
 from codex_magic.render.written import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from codex_magic.notebook.attach import Attachment
     from codex_magic.notebook.records import Kept
@@ -24,29 +24,38 @@ WIDTH: Final = 60
 
 def threads(session: Session, cwd: str) -> Iterator[str]:
     """Yield the notebook's threads as a tree, then those stored for a folder, the latest used first."""
-    mine = session.threads
-    yield from _tree(session.attachment)
-    for row in session.backend.threads(cwd):
-        if row.thread_id not in mine.values():
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated_at))
-            made = "" if row.ours else f" ({flat(row.origin)})"
-            yield f"  {when} {flat(row.thread_id)} {_short(row.preview)}{made}"
-    yield "Take one up with: %%codex --resume ID"
+    notebook = session.attachment
+    mine = notebook.threads
+    yield from _tree(notebook, mine)
+    hidden = {*mine.values(), *(known for name in mine for known in notebook.chain(name))}
+    others = [row for row in session.backend.threads(cwd) if row.thread_id not in hidden]
+    if others:
+        yield "Also stored for this folder; to take one up, type: %%codex --resume ID"
+    for row in others:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.updated_at))
+        made = "" if row.ours else f" ({flat(row.origin)})"
+        yield f"  {when} {flat(row.thread_id)} {_short(row.preview)}{made}"
+    if not mine and not others:
+        yield "No thread has begun yet."
 
 
-def _tree(notebook: Attachment) -> Iterator[str]:
+def _tree(notebook: Attachment, mine: Mapping[str, str]) -> Iterator[str]:
     """Yield a line for each thread, a branch below what it branches off."""
-    found = {name: notebook.past(name).turns for name in notebook.threads}
+    found = {name: notebook.past(name).turns for name in mine}
     below: dict[str, list[str]] = {}
     for name, turns in found.items():
         origin = _origin(name, turns)
         above = origin.thread_name if origin and origin.thread_name in found else ""
         below.setdefault(above, []).append(name)
-    stack = [(0, name) for name in reversed(below.get("", []))]
+    # Threads of a file that somebody edited may branch off each other; they stand at the end.
+    stack = [(0, name) for name in (*reversed([*mine]), *reversed(below.get("", [])))]
+    seen: set[str] = set()
     while stack:
         depth, name = stack.pop()
-        yield _row(notebook, name, found[name], depth)
-        stack.extend((depth + 1, branch) for branch in reversed(below.get(name, [])))
+        if name not in seen:
+            seen.add(name)
+            yield _row(notebook, name, mine[name], found[name], depth)
+            stack.extend((depth + 1, branch) for branch in reversed(below.get(name, [])))
 
 
 def _origin(name: str, turns: Sequence[Kept]) -> Kept | None:
@@ -55,14 +64,12 @@ def _origin(name: str, turns: Sequence[Kept]) -> Kept | None:
     return others[-1] if others else None
 
 
-def _row(notebook: Attachment, name: str, turns: Sequence[Kept], depth: int) -> str:
+def _row(notebook: Attachment, name: str, thread_id: str, turns: Sequence[Kept], depth: int) -> str:
     mark = "*" if name == notebook.current else " "
     label = f"{'   ' * (depth - 1)}└─ {flat(name)}" if depth else flat(name)
-    where = notebook.threads[name] or (
-        "not begun" if name in notebook.pending else "kept here only"
-    )
+    where = thread_id or ("not begun" if name in notebook.pending else "kept here only")
     if name in notebook.private:
-        where = "private"
+        where = "stored nowhere"
     facts = []
     if (origin := _origin(name, turns)) is not None:
         number = next(n for n, turn in enumerate(turns, 1) if turn is origin)

@@ -7,6 +7,7 @@ how it looks and what may run is decided below.
 from __future__ import annotations
 
 import atexit
+import logging
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     from codex_magic.session import Session
     from codex_magic.turn import Turn, TurnRequest
+
+# What goes wrong has its line in the cell; its trace is for whoever listens to the log.
+logging.getLogger("codex_magic").addHandler(logging.NullHandler())
 
 CELL_HELP: Final = f"""Send the cell to Codex as one turn of the notebook's thread.
 
@@ -147,7 +151,6 @@ class CodexMagics(Magics):
             print("Dropped: the turn before this cell was stopped together with it.")
             return
         session = self._placed()
-        taken, self._taken = self._taken, None
         request = cell.parse(
             line,
             body,
@@ -156,8 +159,9 @@ class CodexMagics(Magics):
             thread=session.current,
             names=self._front.names(),
         )
-        if taken and not (request.new or request.resume or request.fork is not None):
-            request = replace(request, resume=taken)
+        decided = request.new or request.resume or request.private or request.fork is not None
+        if self._taken and not decided:
+            request, self._taken = replace(request, resume=self._taken), None
         self._run(request)
 
     def _placed(self) -> Session:
@@ -232,10 +236,12 @@ class CodexMagics(Magics):
 
     def _switch(self, rest: str) -> None:
         name = self._placed().shelf.switch(_one(_words(rest), "switch THREAD", least=1))
+        self._taken = None
         print(f"Cells that name no thread use {name} now.")
 
     def _new(self, rest: str) -> None:
         name = self._placed().shelf.begin(_one(_words(rest), "new [THREAD]"))
+        self._taken = None
         print(f"The next cell begins {name} afresh.")
 
     def _resume(self, rest: str) -> None:
@@ -243,33 +249,44 @@ class CodexMagics(Magics):
         print(f"The next cell takes up {self._taken}.")
 
     def _fork(self, rest: str) -> None:
+        from codex_magic.seating import back_to  # noqa: PLC0415 - loading must stay light
+
         session = self._placed()
         source = session.current
         name, number = session.shelf.fork(source, _one(_words(rest), "fork [TURN]"))
+        self._taken = None
         print(f"The next cell goes on from turn {number} of {source}, in the branch {name}.")
-        print(f"To go back, type: %codex switch {source}")
+        print(f"T{back_to(source)[1:]}")
 
     def _rename(self, rest: str) -> None:
         words = _words(rest)
         if len(words) not in (1, 2):
-            raise CellError("which name?", hint="Type: %codex rename [THREAD] NAME")
+            raise CellError("no name is given", hint="Type: %codex rename [THREAD] NAME")
         old = self._placed().shelf.rename(words[0] if words[1:] else "", words[-1])
         print(f"{old} is called {words[-1]} now.")
 
     def _archive(self, rest: str) -> None:
-        thread_id = self._placed().shelf.archive(_one(_words(rest), "archive THREAD", least=1))
-        print(f"Archived. To take it up again, type: %%codex --resume {thread_id}")
+        word = _one(_words(rest), "archive THREAD", least=1)
+        thread_id = self._placed().shelf.archive(word)
+        again = f"To take it up again, type: %%codex --resume {thread_id}"
+        print(f"Archived. {again}" if thread_id else f"{word} had not begun; it is gone.")
 
     def _delete(self, rest: str) -> None:
+        from codex_magic.shelf import quoted  # noqa: PLC0415 - loading must stay light
+
         words = _words(rest)
         word = _one([word for word in words if word != "--yes"], "delete THREAD --yes", least=1)
         shelf = self._placed().shelf
         if "--yes" not in words:
             count = len(shelf.turns(word))
             print(f"{word} has {count} turn{'' if count == 1 else 's'}; nothing brings it back.")
-            print(f"To delete it, type: %codex delete {word} --yes")
+            print(f"To delete it, type: %codex delete {quoted(word)} --yes")
             return
-        print(f"Deleted: {shelf.delete(word)}. What the notebook shows of it stays in its outputs.")
+        thread_id = shelf.delete(word)
+        rest = "What the notebook shows of it stays in its outputs."
+        print(
+            f"Deleted: {thread_id}. {rest}" if thread_id else f"{word} had not begun; it is gone."
+        )
 
     def _replay(self, name: str) -> None:
         name = name.strip("\"'")

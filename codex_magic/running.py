@@ -83,10 +83,16 @@ class Running:
         self._waiting: deque[OpenCall] = deque()
         self._open: dict[str, OpenCall] = {}
         self._begun = False
+        self._is_accepted = False
         self._seen: set[str] = set()
         self.mailbox: Mailbox = queue.SimpleQueue()
         tape = desk.tape.name if desk.tape else ""
         self.turn = opening(request, backend=desk.backend.name, tape=tape)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the backend has started it."""
+        return self._is_accepted
 
     def to_its_end(self, settings: Settings) -> Turn:
         """Run the turn; see `Session.run`."""
@@ -109,6 +115,7 @@ class Running:
             turn = self._input(seated, settings, level)
             self._begun = True
             self._backend.start_turn(seated.seat, turn, self.mailbox)
+            self._is_accepted = True
             while not self.turn.is_over:
                 self._step()
             self._tidy()
@@ -119,7 +126,10 @@ class Running:
 
     def _seat(self) -> Seated:
         seated = seating.take(self._desk, self._request)
-        self.turn = msgspec.structs.replace(self.turn, parent=seated.parent)
+        self._request = replace(self._request, thread=seated.name)
+        self.turn = msgspec.structs.replace(
+            self.turn, thread_name=seated.name, parent=seated.parent
+        )
         self._fold(ev.ThreadStarted(seated.seat.thread_id, seated.seat.model))
         for notice in seated.notices:
             self._fold(notice)
@@ -129,18 +139,18 @@ class Running:
         probed = level.wait()
         seat = seated.seat
         self.turn = msgspec.structs.replace(self.turn, level=probed)
-        fresh = seat.thread_id not in self._desk.used
-        self._desk.used.add(seat.thread_id)
-        note = context.notebook_note(self._request, level=probed, fresh=fresh, before=seated.names)
+        note = context.notebook_note(self._request, level=probed, fresh=seated.is_fresh)
+        before = context.names_before(seated.names) if seated.is_fresh else {}
         project = context.agents_md(self._request.cwd) if settings.agents_md else None
         if project is None or not project.text:
-            return TurnInput(self._request, {"notebook": note})
+            return TurnInput(self._request, {"notebook": note}, before)
         if self._desk.told.get(seat.thread_id) != project.text:
             self._desk.told[seat.thread_id] = project.text
             paths = ", ".join(map(str, project.paths))
             cut = ", the first 32 KB" if project.truncated else ""
             self._fold(ev.Notice(f"the model was told what {paths} says{cut}"))
-        return TurnInput(self._request, {"notebook": note}, {"project_instructions": project.text})
+        quoted = {"project_instructions": project.text} | before
+        return TurnInput(self._request, {"notebook": note}, quoted)
 
     # --- the loop -----------------------------------------------------------------------------
 

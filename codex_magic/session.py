@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from codex_magic import again, folder
 from codex_magic import events as ev
 from codex_magic.backends.base import Backend, Mailbox, ToolSpec
+from codex_magic.cell import PRIVATE
 from codex_magic.desk import Desk, Hands
 from codex_magic.errors import CellError
 from codex_magic.items import well_formed
@@ -21,6 +22,7 @@ from codex_magic.notebook.attach import Attachment
 from codex_magic.notebook.index import Index
 from codex_magic.running import Running
 from codex_magic.sandbox import audit
+from codex_magic.seating import back_to
 from codex_magic.settings import Settings
 from codex_magic.shelf import Shelf
 from codex_magic.tools.ask_user import AskUserTool
@@ -291,18 +293,24 @@ class Session:
         try:
             self._rules.use(self.settings.rules)
             desk = self._desk()
-            request = self._placed(request, desk)
-            if request.reuse and (kept := again.find(desk.attachment, request)) is not None:
-                self.last = again.show(desk.attachment, request, kept, page)
-                return self.last
-            running = Running(desk, _on_tape(request, desk.tape), page, approver, self._hands)
-            self._mailbox = running.mailbox
-            self._notebook = notebook or Notebook()
+            mark = desk.attachment.mark()
+            running: Running | None = None
             try:
+                request = self._placed(request, desk)
+                if request.reuse and (kept := again.find(desk.attachment, request)) is not None:
+                    self.last = again.show(desk.attachment, request, kept, page)
+                    return self.last
+                running = Running(desk, _on_tape(request, desk.tape), page, approver, self._hands)
+                self._mailbox = running.mailbox
+                self._notebook = notebook or Notebook()
                 return running.to_its_end(self.settings)
+            except BaseException:
+                if running is None or not running.has_begun:
+                    desk.attachment.back(mark)  # nothing of it stays, and the cell can be run again
+                raise
             finally:
                 self._mailbox = None
-                if running.turn.is_over:
+                if running is not None and running.turn.is_over:
                     self.last = running.turn
                     desk.attachment.ended(running.turn)
         finally:
@@ -310,14 +318,25 @@ class Session:
 
     def _placed(self, request: TurnRequest, desk: Desk) -> TurnRequest:
         """Return `request` with its branch begun, and with the hash of what it depends on."""
-        if request.fork is not None:
-            name, number = Shelf(desk).fork(request.thread, request.fork)
-            desk.attachment.news.append(
-                f"this is the branch {name}, from turn {number} of {request.thread} on; "
-                f"to go back, type: %codex switch {request.thread}"
+        notebook, name = desk.attachment, request.thread
+        if name in notebook.private and not (request.new or request.resume):
+            request = replace(request, private=True)
+        if name == PRIVATE and not request.private:
+            raise CellError(
+                f"the name {PRIVATE!r} is for threads that are stored nowhere",
+                hint="Add --private, or choose another name",
             )
-            request = replace(request, thread=name, fork=None)
-        return replace(request, inputs=again.inputs(desk.attachment, request))
+        if request.private and name in notebook.threads and name not in notebook.private:
+            raise CellError(
+                f"thread {name!r} is stored, so it cannot be private",
+                hint="Leave out -t, or choose another name",
+            )
+        if request.fork is not None:
+            branch, number = Shelf(desk).fork(name, request.fork)
+            said = f"this is the branch {branch}, from turn {number} of {name} on"
+            notebook.news.append(f"{said}; {back_to(name)}")
+            request = replace(request, thread=branch, fork=None)
+        return replace(request, inputs=again.inputs(notebook, request))
 
 
 def _on_tape(request: TurnRequest, tape: Tape | None) -> TurnRequest:

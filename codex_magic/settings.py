@@ -175,10 +175,10 @@ _THREAD: Final = 64
 
 def thread_name(value: str) -> str:
     """Return `value` if a thread can be called so."""
-    if len(value) > _THREAD or not value.isprintable() or value.startswith("-"):
-        raise ValueError(
-            f"a thread's name has at most {_THREAD} characters and begins with none of -"
-        )
+    if value != value.strip() or not value or not value.isprintable() or value.startswith("-"):
+        raise ValueError("a thread's name is printable, and begins with no - or space")
+    if len(value) > _THREAD:
+        raise ValueError(f"a thread's name has at most {_THREAD} characters")
     return value
 
 

@@ -7,18 +7,21 @@ backend's business, what the notebook remembers the attachment's.
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Final
 
+from codex_magic.cell import PRIVATE
 from codex_magic.errors import CellError, CodexMagicError
 from codex_magic.notebook.records import Kept
 from codex_magic.settings import thread_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from codex_magic.desk import Desk
 
 SEE: Final = "Type %codex threads for those there are"
+OTHER: Final = "Choose another name"
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 _SHORTEST: Final = 4
 
@@ -63,13 +66,15 @@ class Shelf:
         Raises
         ------
         CellError
-            There is no such thread.
+            There is no such thread, or it is private.
         """
         threads = self._notebook.threads
         word = word or self._notebook.current
-        if word not in threads and _ID.fullmatch(word):
+        if word not in threads and _ID.fullmatch(word) and word not in threads.values():
             return self._stored(word, word)
         name = self.name(word) if threads or word != self._notebook.current else word
+        if name in self._notebook.private:
+            raise CellError(f"thread {name!r} is private: its turns are kept nowhere")
         past = self._notebook.past(name, self._backend.name)
         kept = list(past.turns)
         if past.thread_id is None or past.branch:
@@ -84,37 +89,37 @@ class Shelf:
 
     def _stored(self, thread_id: str, name: str) -> list[Kept]:
         known = {turn.id: turn for turn in self._notebook.turns}
-        return [
-            known.get(turn.turn_id)
-            or Kept(
+        found: list[Kept] = []
+        for turn in self._backend.turns(thread_id):
+            made = Kept(
                 id=turn.turn_id,
                 thread_id=turn.thread_id,
                 thread_name=name,
+                parent=found[-1].id if found else "",
                 backend=self._backend.name,
                 status="completed",
                 prompt=next((text for who, text in turn.said if who == "user"), ""),
                 said=turn.said,
             )
-            for turn in self._backend.turns(thread_id)
-        ]
+            found.append(known.get(turn.turn_id, made))
+        return found
 
-    def turn(self, word: str, reference: str) -> Kept:
-        """Return a turn of a thread: by its number as `%codex show` has it, by its id, or the last.
+    def turn(self, turns: list[Kept], reference: str) -> tuple[int, Kept]:
+        """Return one of `turns` and its number: by that, by its id, or the last.
 
         Raises
         ------
         CellError
             There is none.
         """
-        turns = self.turns(word)
         if not turns:
             raise CellError("this thread has no turns yet", hint="Ask something first")
         if not reference:
-            return turns[-1]
+            return len(turns), turns[-1]
         number = int(reference) if reference.isascii() and reference.isdecimal() else 0
         if 0 < number <= len(turns):
-            return turns[number - 1]
-        begins = [turn for turn in turns if turn.id.startswith(reference)]
+            return number, turns[number - 1]
+        begins = [pair for pair in enumerate(turns, 1) if pair[1].id.startswith(reference)]
         if len(reference) >= _SHORTEST and len(begins) == 1:
             return begins[0]
         raise CellError(
@@ -131,7 +136,7 @@ class Shelf:
         return name
 
     def begin(self, name: str) -> str:
-        """Have a thread of this name begin afresh with the next turn; `main` unless named."""
+        """Have a thread of this name begin afresh with the next turn; the current one unless named."""
         name = _named(name or self._notebook.current)
         self._notebook.begin(name)
         self._notebook.switch(name)
@@ -142,77 +147,81 @@ class Shelf:
 
         That by its number in the thread that is branched off.
         """
-        turns = self.turns(word)
-        turn = self.turn(word, reference)
         source = word or self._notebook.current
-        if all(turn.id != known.id for known in self._notebook.turns):
-            self._notebook.turns.append(turn)
-        name = self._unused(source)
-        self._notebook.stand(name, turn)
+        if source not in self._notebook.threads and _ID.fullmatch(source):
+            raise CellError(
+                f"{source} is not this notebook's thread",
+                hint=f"Take it up first: %%codex --resume {source}",
+            )
+        turns = self.turns(word)
+        number, turn = self.turn(turns, reference)
+        self._notebook.learn(turns)
+        name = self._notebook.free_name(source)
+        self._notebook.stand(name, turn.id)
         self._notebook.switch(name)
-        number = next((n for n, each in enumerate(turns, 1) if each.id == turn.id), len(turns))
         return name, number
-
-    def _unused(self, source: str) -> str:
-        stem = re.sub(r"-\d+\Z", "", source)
-        pending = self._notebook.pending
-        taken = {source, *(name for name in self._notebook.threads if name not in pending)}
-        number = 2
-        while f"{stem}-{number}" in taken:
-            number += 1
-        return f"{stem}-{number}"
 
     def rename(self, word: str, new: str) -> str:
         """Give a thread of the notebook another name, and return the old one."""
         old = self.name(word)
         _named(new)
         if new in self._notebook.threads:
-            raise CellError(f"there is a thread {new!r} already", hint="Choose another name")
-        thread_id = self._notebook.threads[old]
-        self._notebook.rename(old, new)
-        path = self._notebook.path
-        if thread_id and old not in self._private():
+            raise CellError(f"there is a thread {new!r} already", hint=OTHER)
+        thread_id, path = self._notebook.own(old), self._notebook.path
+        if thread_id and old not in self._notebook.private:
             self._backend.rename(thread_id, new if path is None else f"{path.stem} · {new}")
+        self._notebook.rename(old, new)
         return old
 
     def archive(self, word: str) -> str:
-        """Take a thread off the list, and return its id."""
-        thread_id = self._id(word)
-        self._backend.archive(thread_id)
-        self._notebook.drop(thread_id)
-        return thread_id
+        """Take a thread off the list, and return its id; empty where it was never begun."""
+        return self._away(word, self._backend.archive)
 
     def delete(self, word: str) -> str:
-        """Remove a thread for good, and return its id."""
-        thread_id = self._id(word)
-        self._backend.delete(thread_id)
-        self._notebook.drop(thread_id)
-        return thread_id
+        """Remove a thread for good, with what it goes on from; likewise."""
+        return self._away(word, self._backend.delete)
 
-    def _id(self, word: str) -> str:
+    def _away(self, word: str, put: Callable[[str], None]) -> str:
         if not word:
             raise CellError("which thread?", hint=SEE)
-        if _ID.fullmatch(word) and word not in self._notebook.threads:
+        threads = self._notebook.threads
+        if _ID.fullmatch(word) and word not in threads and word not in threads.values():
+            put(word)
+            self._notebook.drop("", [word])
             return word
         name = self.name(word)
-        thread_id = self._notebook.threads[name]
-        if not thread_id:
-            raise CellError(
-                f"thread {name!r} is not stored on this machine",
-                hint="`codex-magic strip` takes stored turns out of a notebook",
-            )
-        if name in self._private():
+        if name in self._notebook.private:
             raise CellError(
                 f"thread {name!r} is private: it is stored nowhere",
                 hint="It ends with the kernel",
             )
-        return thread_id
+        if name in self._notebook.pending:
+            self._notebook.drop(name, [])
+            return ""
+        *earlier, newest = self._notebook.chain(name) or [""]
+        if not newest:
+            raise CellError(
+                f"thread {name!r} is not stored on this machine",
+                hint="`codex-magic strip` takes stored turns out of a notebook",
+            )
+        put(newest)
+        for thread_id in earlier:
+            try:
+                put(thread_id)
+            except CellError:
+                continue  # it is gone already
+        self._notebook.drop(name, [*earlier, newest])
+        return newest
 
-    def _private(self) -> Sequence[str]:
-        return self._notebook.private
+
+def quoted(name: str) -> str:
+    """Return a thread's name as one types it on a line."""
+    return shlex.quote(name)
 
 
 def _named(name: str) -> str:
+    if name == PRIVATE:
+        raise CellError(f"{name!r} is for threads that are stored nowhere", hint=OTHER)
     try:
         return thread_name(name)
     except ValueError as error:

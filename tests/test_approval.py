@@ -16,6 +16,7 @@ from codex_magic.approval import (
     NobodyApprover,
     QuestionRequest,
     StdinApprover,
+    card,
     describe,
     verdict,
     visible,
@@ -260,3 +261,28 @@ def test_where_nobody_is_what_was_allowed_beforehand_runs(
 def test_no_question_is_answered_beforehand() -> None:
     asked = NobodyApprover(EVERYTHING).ask(QuestionRequest("Which?"))
     assert (asked.decision, asked.by) == (Decision.DECLINE, "nobody")
+
+
+TIMES = "\u00d7"
+CODE = "@@ -1 +1 @@\n def f():\n+    with open(path):\n+\treturn  None\n-        x = 1      # gap\n"
+
+
+def test_code_in_a_diff_keeps_its_indentation_and_hides_nothing() -> None:
+    shown = card(
+        ApprovalRequest(
+            command=CODE + "+" + " " * 200 + "far\u202e",
+            cwd="/w",
+            reason="",
+            asks=(),
+            sandbox="s",
+            patch=True,
+        )
+    )
+    assert shown["command"].split("\n") == [
+        "@@ -1 +1 @@",
+        " def f():",
+        "+    with open(path):",
+        "+→   return  None",
+        f"-        x = 1␠{TIMES}6# gap",
+        f"+␠{TIMES}200far\\u202e",
+    ]

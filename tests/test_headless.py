@@ -206,7 +206,7 @@ DRIFTS = [
     ([STORED], [replace(OTHER, tape="t")], "changed", "it is played from tape t"),
     ([replace(STORED, tape="t")], [OTHER], "changed", "it was played from tape t"),
     ([FAILED], [STORED], "changed", "the stored turn was failed"),
-    ([STORED], [OTHER], "changed", "an option or something that it mentions changed"),
+    ([STORED], [OTHER], "changed", "an option, or a turn before it, changed"),
     (
         [replace(STORED, inputs="")],
         [STORED],
@@ -237,7 +237,7 @@ def test_what_stands_behind_a_changed_turn_of_its_thread_changed_for_that() -> N
         "",
         "the prompt changed",
         "an earlier turn of its thread changed",
-        "an option or something that it mentions changed",
+        "an option, or a turn before it, changed",
     ]
     assert report(found)[0] == "Drift: 1 turn shown from the notebook, 3 asked."
     assert report(found)[2].split(maxsplit=3) == [

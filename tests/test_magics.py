@@ -621,10 +621,10 @@ def test_threads_lists_the_kernels_own_and_the_stored_ones(
     shell.run_cell("%%codex -q\ngo")
     capsys.readouterr()
     shell.run_cell("%codex threads")
-    mine, stored, hint = capsys.readouterr().out.splitlines()
+    mine, hint, stored = capsys.readouterr().out.splitlines()
     assert mine == "* main         id-of-main  1 turn, last: go"
     assert stored.endswith(" 0199-ab count the penguins (cli)")
-    assert hint == "Take one up with: %%codex --resume ID"
+    assert hint == "Also stored for this folder; to take one up, type: %%codex --resume ID"
 
 
 # --- threads ---------------------------------------------------------------------------------
@@ -661,7 +661,7 @@ def test_threads_draws_the_branches_below_the_trunk(talk: Any) -> None:
     ]
     assert talk("%codex threads")[:2] == [
         "  main         id-of-main  2 turns, last: second",
-        "* └─ main-2    id-of-main  from turn 1 of main, 1 turn, last: first",
+        "* └─ main-2    not begun  from turn 1 of main, 1 turn, last: first",
     ]
     talk("%%codex -q\ninstead")
     start = talk.backend.starts[-1]
@@ -705,8 +705,8 @@ def test_resume_takes_up_a_thread_with_the_next_cell_only(talk: Any) -> None:
 
 def test_rename_and_archive_and_delete(talk: Any) -> None:
     assert talk("%codex rename results") == ["main is called results now."]
-    talk("%%codex -q -t main\nanother")
-    assert talk("%codex archive main") == [
+    talk("%%codex -q -t results\nanother")
+    assert talk("%codex archive results") == [
         "Archived. To take it up again, type: %%codex --resume id-of-main"
     ]
     assert talk("%codex delete nothing")[-1].startswith(
@@ -727,9 +727,35 @@ def test_delete_says_what_goes_before_it_goes(talk: Any) -> None:
     assert talk("%codex show") == ["This thread has no turns yet."]
 
 
+def test_a_resume_waits_for_the_cell_that_it_is_for(talk: Any) -> None:
+    talk("%codex resume 0199-ab")
+    talk("%%codex --nonsense\nx")
+    talk("%%codex -q --private\naside")
+    talk("%%codex -q\nthird")
+    assert [request.resume for request in talk.backend.asked[2:]] == [None, "0199-ab"]
+    talk("%codex resume 0199-cd")
+    talk("%codex new")
+    talk("%%codex -q\nfourth")
+    assert talk.backend.asked[-1].resume is None
+
+
+def test_a_branch_that_has_not_begun_just_goes(talk: Any) -> None:
+    talk("%codex fork 1")
+    assert talk("%codex delete main-2 --yes") == ["main-2 had not begun; it is gone."]
+    assert talk.backend.done == []
+    assert talk("%codex threads") == ["* main         id-of-main  2 turns, last: second"]
+
+
+def test_names_with_spaces_are_quoted_where_they_are_typed(talk: Any) -> None:
+    talk("%codex rename 'my thread'")
+    talk("%codex switch 'my thread'")
+    assert talk("%codex fork")[-1] == "To go back, type: %codex switch 'my thread'"
+    assert cell.complete("-t my", threads=["my thread"]) == ["'my thread'"]
+
+
 def test_a_private_thread_has_no_place_on_any_list(talk: Any) -> None:
     talk("%%codex -q --private\naside")
-    assert talk("%codex threads")[1] == "  private      private"
+    assert talk("%codex threads")[1] == "  private      stored nowhere"
     assert talk("%codex archive private")[-1].startswith(
         "CellError: thread 'private' is private: it is stored nowhere"
     )
@@ -740,9 +766,9 @@ WRONG = {
     "%codex switch a b": "that is not how it is used. Type: %codex switch THREAD",
     "%codex switch nothing": "this notebook has no thread 'nothing'. Type %codex threads for those there are",
     "%codex fork 9": "this thread has no turn '9': it has 2. Type %codex show for its turns and their numbers",
-    "%codex rename": "which name?. Type: %codex rename [THREAD] NAME",
+    "%codex rename": "no name is given. Type: %codex rename [THREAD] NAME",
     "%codex rename main main": "there is a thread 'main' already. Choose another name",
-    "%codex rename -x": "'-x' cannot be used: a thread's name has at most 64 characters and begins with none of -",
+    "%codex rename -x": "'-x' cannot be used: a thread's name is printable, and begins with no - or space",
     "%codex show 'x": "the line cannot be read: no closing quotation",
     "%%codex --new --fork\nx": "--new and --fork exclude each other",
     "%%codex --private --fork\nx": "--private and --fork exclude each other",

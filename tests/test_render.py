@@ -870,3 +870,14 @@ def test_what_limits_and_findings_say_is_seen() -> None:
         id="c", command=("x",), outcome="exit", exit_code=153, message="too large", receipt=receipt
     )
     assert words.ending(ended) == "exit 153 · too large · 0 ms · sandbox partial"
+
+
+def test_a_diff_shows_what_a_terminal_would_swallow() -> None:
+    hidden = "+# \x1b]\n+import os\n+#\x07 end\u2028x\r\n+b = 2"
+    edit = it.FileChange(
+        id="e", status="completed", changes=(it.Change(path="c", kind="edit cell", diff=hidden),)
+    )
+    turn = Turn(status="completed", items=(edit,))
+    lines = markdown.text(turn).split("\n")
+    start = lines.index("+# \\x1b]")
+    assert lines[start + 1 : start + 4] == ["+import os", "+#\\x07 end\\u2028x", "+b = 2"]

@@ -46,11 +46,14 @@ class Seat:
     ----------
     notices
         How it came to be, where that is worth a line: resumed, copied, forked.
+    forked
+        Whether it is a fork because another program has the thread open.
     """
 
     thread_id: str
     model: str
     notices: tuple[Notice, ...] = ()
+    forked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

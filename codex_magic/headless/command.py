@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codex_magic import settings, tape
+from codex_magic import sandbox, settings, tape
 from codex_magic.errors import CellError, CodexMagicError, SetupError
 from codex_magic.headless import drift, outcome
 from codex_magic.headless.progress import Progress
@@ -16,6 +16,7 @@ from codex_magic.interrupts import interrupts_held
 from codex_magic.notebook import files, stored
 from codex_magic.notebook.run import Ending, execute, is_run
 from codex_magic.page import writable
+from codex_magic.policy import SandboxPolicy
 from codex_magic.render import words
 
 if TYPE_CHECKING:
@@ -120,10 +121,15 @@ def _environment(chosen: argparse.Namespace) -> dict[str, str]:
 
 
 def _allowed(kinds: Sequence[str]) -> str:
+    if not all(kinds):
+        raise CellError("--allow: it must not be empty")
     try:
         allowed = settings.allowance(kinds, Path.cwd())
     except ValueError as error:
         raise CellError(f"--allow: {error}") from None
+    for folder in allowed.folders:
+        if reason := sandbox.refusal(SandboxPolicy(workspace=folder)):
+            raise CellError(f"--allow: {folder} cannot be allowed: {reason}")
     names = [*sorted(allowed.kinds), *map(str, allowed.folders)]
     if split := [name for name in names if os.pathsep in name]:
         raise CellError(f"--allow: {split[0]} cannot be named, for the {os.pathsep} in it")

@@ -88,7 +88,7 @@ def _reasons(old: Turn, new: Turn, moved: set[str]) -> list[str]:
     if not old.inputs:
         return ["the stored turn does not tell what it was asked with"]
     if old.inputs != new.inputs:
-        return ["an option or something that it mentions changed"]
+        return ["an option, or a turn before it, changed"]
     return ["it was asked again although nothing changed"]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from codex_magic.items import CommandExecution, FileChange
+from codex_magic.items import CommandExecution, FileChange, ToolCall
 from codex_magic.notebook import stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from codex_magic.items import Item
     from codex_magic.notebook.run import Ending
     from codex_magic.turn import Turn
 
@@ -63,12 +64,16 @@ def _turns(notebook: Any, ending: Ending) -> Iterator[tuple[int, Turn]]:
 
 def is_refused(turn: Turn) -> bool:
     """Return whether something was declined, or the machine ran no commands."""
-    return any(
-        item.status == "declined"
-        or (isinstance(item, CommandExecution) and item.outcome == "refused")
-        for item in turn.items
-        if isinstance(item, CommandExecution | FileChange)
-    )
+    return any(map(_is_refused, turn.items))
+
+
+def _is_refused(item: Item) -> bool:
+    if isinstance(item, ToolCall):  # what asked for more than anybody may allow
+        return item.status == "failed" and str(item.output).startswith("outcome: refused")
+    if not isinstance(item, CommandExecution | FileChange):
+        return False
+    refused = isinstance(item, CommandExecution) and item.outcome == "refused"
+    return refused or item.status == "declined"
 
 
 def _cells(numbers: list[int]) -> str:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from codex_magic.notebook.records import Kept
     from codex_magic.turn import TurnRequest
 
-TRANSCRIPT_CHARS: Final = 64 * 1024
+TRANSCRIPT_BYTES: Final = 64 * 1024
 MESSAGE_CHARS: Final = 8 * 1024
 
 HEADING: Final = (
@@ -35,46 +37,57 @@ def line(turns: Sequence[Kept], last: str) -> list[Kept]:
     thread is.
     """
     by_id = {turn.id: turn for turn in turns}
-    places = {turn.id: place for place, turn in enumerate(turns)}
+    earlier: dict[str, Kept] = {}  # of each turn, the one before it in its thread
+    latest: dict[str, Kept] = {}
+    for turn in turns:
+        if turn.thread_id in latest:
+            earlier[turn.id] = latest[turn.thread_id]
+        latest[turn.thread_id] = turn
     found: list[Kept] = []
     seen: set[str] = set()
-    turn = by_id.get(last)
-    while turn is not None and turn.id not in seen:
-        seen.add(turn.id)
-        found.append(turn)
-        turn = by_id.get(turn.parent) or _earlier(turns[: places[turn.id]], turn.thread_id)
+    at = by_id.get(last)
+    while at is not None and at.id not in seen:
+        seen.add(at.id)
+        found.append(at)
+        at = by_id.get(at.parent) or earlier.get(at.id)
     return found[::-1]
 
 
-def _earlier(turns: Sequence[Kept], thread_id: str) -> Kept | None:
-    return next((turn for turn in reversed(turns) if turn.thread_id == thread_id), None)
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said, as one text for a model; `left_out` counts the messages at its beginning."""
+
+    text: str = ""
+    left_out: int = 0
 
 
-def last_turns(turns: Sequence[Kept]) -> Mapping[str, Kept]:
-    """Return the turn that began last in each thread, by the thread's name."""
-    return {turn.thread_name: turn for turn in turns if not turn.private}
-
-
-def transcript(turns: Sequence[Kept]) -> str:
-    """Return what was said in `turns` as one text for a model; at most 64 KB, the newest kept."""
+def transcript(turns: Sequence[Kept]) -> Transcript:
+    """Return what was said in `turns`: at most 64 KB, the newest messages kept."""
     lines: list[str] = []
-    left = TRANSCRIPT_CHARS
+    left = TRANSCRIPT_BYTES
     messages = [pair for turn in turns for pair in turn.said]
     for who, text in reversed(messages):
         name = "person" if who == "user" else "codex"
         cut = text[:MESSAGE_CHARS]
-        quoted = json.dumps(
-            {name: cut} | ({"cut": True} if cut != text else {}), ensure_ascii=False
-        )
-        left -= len(quoted) + 1
+        said: dict[str, object] = {name: cut} | ({"cut": True} if cut != text else {})
+        quoted = _BREAKS.sub(_escape, json.dumps(said, ensure_ascii=False))
+        left -= len(quoted.encode()) + 1
         if left < 0:
             break
         lines.append(quoted)
+    left_out = len(messages) - len(lines)
     if not lines:
-        return ""
-    missing = len(messages) - len(lines)
-    more = [f"(the first {missing} messages are left out)"] if missing else []
-    return "\n".join((HEADING, *more, *reversed(lines)))
+        return Transcript(left_out=left_out)
+    more = [f"(the first {left_out} messages are left out)"] if left_out else []
+    return Transcript("\n".join((HEADING, *more, *reversed(lines))), left_out)
+
+
+_BREAKS: Final = re.compile("[\x85\u2028\u2029]")
+"""What some readers take for the end of a line, and JSON does not escape."""
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def inputs(request: TurnRequest, before: str) -> str:

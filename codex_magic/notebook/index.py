@@ -32,17 +32,27 @@ NOTEBOOKS: Final = 1000
 IDS: Final = 200
 """Ids of threads, and of cells, that are remembered of a notebook."""
 
-LOCK_S: Final = 2.0
-LONGEST: Final = 16 * 1024 * 1024
+VERSION: Final = 1
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a thread of a notebook stands: its id, where it runs, its last turn, and when that began."""
+    """Where a thread of a notebook stands.
+
+    Parameters
+    ----------
+    thread_id, backend
+        The thread, and where it runs.
+    turn_id, at
+        Its last turn, and when that began, in seconds since the epoch.
+    earlier
+        The threads that it goes on from: one whose tools have changed is begun anew.
+    """
 
     thread_id: str
     backend: str = ""
     turn_id: str = ""
     at: float = 0.0
+    earlier: tuple[str, ...] = ()
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -78,12 +88,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def _bounded(entry: Entry) -> Entry:
-    ids, left, cells = entry.ids[-IDS:], entry.left[-IDS:], entry.cells[-IDS:]
-    return msgspec.structs.replace(entry, ids=ids, left=left, cells=cells)
+    own = [standing.thread_id for standing in entry.threads.values()]
+    rest = [known for known in entry.ids if known not in own][-IDS:]
+    left, cells = entry.left[-IDS:], entry.cells[-IDS:]
+    return msgspec.structs.replace(entry, ids=(*rest, *own), left=left, cells=cells)
 
 
 class _File(msgspec.Struct, kw_only=True):
-    version: int = 1
+    version: int = VERSION
     notebooks: dict[str, Entry] = {}
 
 
@@ -94,11 +106,21 @@ class Index:
     ----------
     environ
         Where the person's Jupyter data folder is looked up.
+    lock_s
+        Seconds that another kernel is waited for. A stopped one may hold the lock for ever, so a
+        turn does not wait for it: what it had to say is written with the next one.
     """
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environ: Mapping[str, str] | None = None, *, lock_s: float = 0.1) -> None:
         self._environ = environ
+        self._lock_s = lock_s
+        self._trouble = ""
         self._told = False
+
+    def trouble(self) -> str:
+        """Return why the index could not be used, in words for a person; each time something else."""
+        found, self._trouble = self._trouble, ""
+        return found
 
     def read(self, path: Path) -> Entry:
         """Return what is known of the notebook at `path`; nothing where it, or the file, is not there."""
@@ -112,13 +134,19 @@ class Index:
             if any((x.thread_id, x.turn_id) == (thread_id, turn_id) for x in entry.threads.values())
         ]
 
-    def write(self, path: Path, entry: Entry) -> None:
-        """Remember `entry`; where that cannot be done, the log says so and the turn goes on."""
+    def write(self, path: Path, merge: Callable[[Entry], Entry]) -> Entry | None:
+        """Replace what is known of a notebook by what `merge` makes of it, and return that.
+
+        None where it cannot be written; `trouble` then says why, and the turn goes on.
+        """
+        written: list[Entry] = []
 
         def put(notebooks: dict[str, Entry]) -> None:
-            notebooks[str(path)] = _bounded(entry)
+            entry = _bounded(merge(notebooks.get(str(path), Entry())))
+            notebooks[str(path)] = entry
+            written.append(entry)
 
-        self._change(put)
+        return written[0] if self._change(put) else None
 
     def move(self, old: Path, new: Path) -> None:
         """Take the notebook at `old` to be the one at `new`."""
@@ -129,43 +157,63 @@ class Index:
 
         self._change(put)
 
+    def forget(self, path: Path) -> None:
+        """Forget the notebook at `path`."""
+        self._change(lambda notebooks: notebooks.pop(str(path), None))
+
     def _load(self) -> _File:
         path = folder.data(self._environ) / folder.INDEX
         try:
-            if path.stat().st_size > LONGEST:
-                return _File()
-            return msgspec.json.decode(path.read_bytes(), type=_File)
+            found = msgspec.json.decode(path.read_bytes(), type=_File)
         except FileNotFoundError:
             return _File()
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            log.warning("the index of notebooks cannot be read: %s", path, exc_info=True)
-            return _File()
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            self._say(f"cannot be read: {error}")
+            return _File(version=0)
+        if found.version != VERSION:
+            self._say("was written by another version of codex_magic")
+            return _File(version=found.version)
+        return found
 
-    def _change(self, change: Callable[[dict[str, Entry]], None]) -> None:
+    def _change(self, change: Callable[[dict[str, Entry]], object]) -> bool:
         try:
             home = folder.make(self._environ)
-            with _locked(home / f"{folder.INDEX}.lock"):
+            with _locked(home / f"{folder.INDEX}.lock", self._lock_s):
                 found = self._load()
+                if found.version > VERSION:
+                    return False
+                if found.version < VERSION:
+                    (home / folder.INDEX).replace(home / f"{folder.INDEX}.bad")
                 change(found.notebooks)
                 recent = sorted(found.notebooks.items(), key=lambda pair: pair[1].at)[-NOTEBOOKS:]
                 _replace(home / folder.INDEX, msgspec.json.encode(_File(notebooks=dict(recent))))
-        except Exception:  # the turn matters more; what the notebook itself keeps still counts
-            if not self._told:
-                log.warning("the index of notebooks cannot be written", exc_info=True)
+        except BlockingIOError:
+            return False
+        except (
+            Exception
+        ) as error:  # the turn matters more; what the notebook itself keeps still counts
+            log.info("the index of notebooks cannot be written", exc_info=True)
+            self._say(f"cannot be written: {error}")
+            return False
+        return True
+
+    def _say(self, what: str) -> None:
+        if not self._told:
             self._told = True
+            line = " ".join(what.split())[:200]
+            self._trouble = f"which notebook has which thread {line} ({folder.INDEX})"
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, patience_s: float) -> Iterator[None]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        deadline = time.monotonic() + LOCK_S
+        deadline = time.monotonic() + patience_s
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                # A stopped kernel may hold it for ever; a turn must not wait for that.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.005)

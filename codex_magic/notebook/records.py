@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from codex_magic.items import AgentMessage, UserMessage, well_formed
+from codex_magic.settings import thread_name
 from codex_magic.turn import MIME, Turn
 
 if TYPE_CHECKING:
@@ -92,13 +93,17 @@ def _kept(raw: bytes | msgspec.Raw) -> Kept:
     Raises
     ------
     msgspec.DecodeError, UnicodeDecodeError
-        It does not fit.
+        It does not fit, or its thread has a name that no person could give it.
     """
     stored = _TURN.decode(raw)
     fields = {name: getattr(stored, name) for name in stored.__struct_fields__}
     items, at = fields.pop("items"), fields.pop("started_at")
     del fields["version"]
     fields["names"] = stored.names[:NAMES]
+    try:
+        thread_name(stored.thread_name)
+    except ValueError as error:
+        raise msgspec.ValidationError(str(error)) from None
     began = at if at is not None and math.isfinite(at) else 0.0
     return Kept(began=began, said=tuple(_said(items)), **fields)
 
@@ -191,11 +196,11 @@ def whole(path: Path, turn_id: str) -> Any:
         raws, _ = _stored(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    for raw in raws:
+    for raw in reversed(raws):  # of two with one id, `read` keeps the last
         try:
             if _TURN.decode(raw).id == turn_id:
                 return msgspec.json.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
     return None
 

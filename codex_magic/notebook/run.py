@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from codex_magic.errors import SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
 GRACE_S: Final = 10.0
 """Seconds that an interrupted cell has to end before the kernel is killed."""
@@ -187,7 +188,7 @@ class _Client(NotebookClient):
         with errors.open("wb") as file:
             try:
                 # What the kernel's process itself writes must not reach a terminal.
-                asyncio.run(self.async_execute(env=environ, stdout=file, stderr=file))
+                _alone(lambda: self.async_execute(env=environ, stdout=file, stderr=file))
             except CellExecutionError as error:
                 how, said = "failed", f"cell {self._number} failed: {error.ename}: {error.evalue}"
             except (DeadKernelError, asyncio.CancelledError):
@@ -311,6 +312,17 @@ class _Client(NotebookClient):
 
 class _StoppedError(Exception):
     """A signal or the clock has stopped the run, and the cell that ran has ended."""
+
+
+def _alone(work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Run `work` in a loop of its own; in an OS thread of its own where a loop runs in this one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work())
+        return
+    with ThreadPoolExecutor(1, "codex run") as pool:
+        pool.submit(lambda: asyncio.run(work())).result()
 
 
 def _last_line(errors: Path) -> str:

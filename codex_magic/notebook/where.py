@@ -74,8 +74,9 @@ class Hints:
 
 def find(hints: Hints, environ: Mapping[str, str]) -> Place:
     """Return where the running cell is, as far as that can be known."""
-    if given := environ.get(GIVEN):
-        return Place(Path(given).absolute(), hints.cell)
+    is_interactive = hints.cell or hints.vscode is not None
+    if (given := environ.get(GIVEN)) and not is_interactive:
+        return Place(Path(given).absolute())  # else it was inherited from a headless run
     if not hints.connection_file:
         return Place()
     if isinstance(hints.vscode, str) and hints.vscode:
@@ -102,14 +103,19 @@ def _asked(hints: Hints, environ: Mapping[str, str]) -> Path | None:
         return None
     try:
         server = json.loads((hints.runtime / f"jpserver-{parent}.json").read_text())
-        sessions = _sessions(server["url"], server["token"])
-        for session in sessions:
-            if session["kernel"]["id"] == found["id"] and session["type"] == "notebook":
+        for session in _sessions(server["url"], server["token"]):
+            if _is_of(session, found["id"]):
                 return Path(server["root_dir"], session["path"]).absolute()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # No such server, or none that lets itself be asked: others say where we are.
         log.debug("the Jupyter server does not say where this is", exc_info=True)
     return None
+
+
+def _is_of(session: Any, kernel_id: str) -> bool:
+    """Whether a session is a notebook's that runs this kernel; others need not even have one."""
+    kernel = session.get("kernel") or {}
+    return bool(kernel.get("id") == kernel_id and session.get("type") == "notebook")
 
 
 def _sessions(address: str, token: str) -> Any:

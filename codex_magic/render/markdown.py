@@ -125,7 +125,7 @@ def _edit(item: FileChange, *, asked: bool) -> str:
         inside.append(_note(item.reason))
     if item.asked:
         inside.append(_note(f"asked to {', '.join(item.asked)}: {item.decision or 'no answer'}"))
-    diffs = words.clean("\n".join(change.diff for change in item.changes))
+    diffs = words.literal("\n".join(change.diff for change in item.changes))
     inside.append(fenced(words.shortened(diffs, _DIFF_BYTES), "diff"))
     findings = words.findings(item.receipt) if item.receipt else []  # its files are its diff
     inside.extend(map(_note, findings))

@@ -154,7 +154,7 @@ def _edit(item: FileChange, *, live: bool, asked: bool) -> str:
         lines.append(f"{change.kind} {words.clean(change.path)}")
         if item.status == "failed" and change.kind == CELL_ADDED:
             # It stands nowhere else: there was no page to put it into.
-            rows = words.clean(change.diff).split("\n")
+            rows = words.literal(change.diff).split("\n")
             lines += (row[1:] for row in rows if row.startswith("+"))
     if ended := words.settled(item, asked=asked):
         lines.append(f"-> {ended}" if lines else f"edit  -> {ended}")

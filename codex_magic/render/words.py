@@ -210,6 +210,11 @@ def clean(text: str) -> str:
     return _UNUSUAL.sub(_made_visible, _obeyed(text))
 
 
+def literal(text: str) -> str:
+    """Return the text of a file or a cell with all that is in it: escapes are shown, not obeyed."""
+    return _UNUSUAL.sub(_made_visible, _RETURNS.sub("", text))
+
+
 def _obeyed(text: str) -> str:
     """Return what is left of terminal output once its escapes and carriage returns are obeyed."""
     return _OVERWRITTEN.sub("", _RETURNS.sub("", _ESCAPES.sub("", text)))
@@ -217,7 +222,7 @@ def _obeyed(text: str) -> str:
 
 def _made_visible(found: re.Match[str]) -> str:
     char = found[0]
-    hidden = unicodedata.category(char) in ("Cc", "Cf", "Cs")
+    hidden = unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")
     return char.encode("unicode_escape").decode() if hidden else char
 
 

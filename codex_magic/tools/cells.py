@@ -214,6 +214,13 @@ class EditCellTool:
         return EditCellCall(call_id, cell, source, asked.justification or "", notebook)
 
 
+def _fetches(old: str, new: str) -> bool:
+    """Whether an edit adds something to a Markdown cell that a page draws, and fetches for it."""
+    known = set(old.splitlines())
+    added = "\n".join(line for line in new.splitlines() if line not in known)
+    return harmless(new) != new and harmless(added) != added
+
+
 class EditCellCall:
     """One edit, ready to be shown and made."""
 
@@ -231,7 +238,7 @@ class EditCellCall:
         # A person knows a cell by its number rather than by its id.
         number = "" if cell.count is None else f", which last ran as [{cell.count}]"
         self.asks: tuple[str, ...] = (f"replace the source of cell {cell.id}{number}",)
-        if cell.type == "markdown" and harmless(source) != source:
+        if cell.type == "markdown" and _fetches(cell.source, source):
             self.asks += ("have the page draw pictures or HTML, and fetch what they name",)
         head = f"cell {cell.id}"
         diff = "".join(unified(_lines(cell.source), _lines(source), head, head)).removesuffix("\n")

@@ -8,13 +8,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from codex_magic import binary, render
 from codex_magic.backends.appserver import wire
-from codex_magic.errors import CellError
+from codex_magic.errors import BackendError, CellError
 from codex_magic.notebook.history import HEADING
-from codex_magic.notebook.index import Index
 from codex_magic.testing import call, offered_tools, say
 from codex_magic.tools.shell import ShellTool
 from codex_magic.turn import MIME, REUSED
@@ -133,7 +133,8 @@ def test_what_happens_to_the_file_the_index_covers(book: Book, change: str) -> N
         assert book.path.read_bytes() == before, "a file that cannot be read is not written"
     turn = book.ask("second", keep=bool(kept))
     lost = "the earlier turns of penguins.ipynb are lost: it is not a notebook that can be read"
-    said = [lost] if change == "broken" else []
+    moved = "this is taken to be penguins.ipynb, moved"
+    said = {"broken": [lost], "moved": [moved]}.get(change, [])
     assert notices(turn) == [*said, f"thread resumed: {first.thread_id}"]
     assert book.said == conversation("first", "one", "second")
 
@@ -270,13 +271,24 @@ def test_two_kernels_on_one_notebook(book: Book, stage: Any) -> None:
     other = stage.kernel(other_model)
     other.session.at(book.path)
     turn = other.ask("at the same time")
-    forked = f"another program is using thread {first.thread_id}; this is a fork of it"
-    assert (notices(turn), turn.parent) == ([forked], first.id)
-    assert notices(book.ask("second")) == []
-    assert other.ask("again").thread_id == turn.thread_id
+    assert notices(turn) == [
+        "this is the branch main-2 of main now; to go back, type: %codex switch main",
+        f"another program is using thread {first.thread_id}; this is a fork of it",
+    ]
+    assert (turn.thread_name, turn.parent) == ("main-2", first.id)
+    second = book.ask("second")
+    assert notices(second) == []
+    assert other.ask("again", thread=other.session.current).thread_id == turn.thread_id
     assert book.said == conversation("first", "one", "second")
-    entry = Index(stage.environ).read(book.path)
-    assert {first.thread_id, turn.thread_id} <= {*entry.ids}
+    # Neither has taken anything from the other, and the next kernel knows both.
+    other.session.close()
+    book.start(say("three"), say("four"))
+    assert dict(book.kernel.session.threads) == {
+        "main": first.thread_id,
+        "main-2": turn.thread_id,
+    }
+    assert book.ask("third", thread="main").parent == second.id
+    assert book.said == conversation("first", "one", "second", "two", "third")
 
 
 def test_a_branch_and_the_trunk_both_go_on(book: Book, shape: str) -> None:
@@ -289,7 +301,8 @@ def test_a_branch_and_the_trunk_both_go_on(book: Book, shape: str) -> None:
     ]
     assert book.said == conversation("first", "one", "instead")
     assert (branch.thread_name, branch.parent) == ("main-2", turns[0].id)
-    assert "shell" in {*offered_tools(book.model.requests[-1]).direct, "shell"}
+    offered = offered_tools(book.model.requests[-1])
+    assert "shell" in {*offered.direct, *offered.nested}
     assert book.kernel.session.current == "main-2"
     book.ask("more of it")
     assert book.said[-3:] == conversation("instead", "three", "more of it")
@@ -369,7 +382,7 @@ def test_a_thread_is_renamed_archived_and_deleted(book: Book, stage: Any) -> Non
     book.start(say("three"), say("four"))
     assert list(book.kernel.session.threads) == ["main"]
     turn = book.ask("again", resume=other.thread_id, thread="checks")
-    assert notices(turn) == [f"thread resumed: {other.thread_id}, out of the archive"]
+    assert notices(turn) == [f"thread resumed: {other.thread_id}"]
     assert book.kernel.session.shelf.delete(other.thread_id) == other.thread_id
     with pytest.raises(CellError, match="there is no thread"):
         book.ask("gone", resume=other.thread_id)
@@ -434,7 +447,7 @@ def test_what_ran_on_another_backend_goes_on_as_text(book: Book) -> None:
     book.save()
     book.start(say("two"))
     turn = book.ask("second")
-    assert notices(turn) == [RESTORED.format("1 turn", "it ran on the backend responses")]
+    assert notices(turn) == [RESTORED.format("1 turn", "it ran on another backend")]
 
 
 def test_the_model_is_told_which_names_there_were(book: Book) -> None:
@@ -443,25 +456,214 @@ def test_the_model_is_told_which_names_there_were(book: Book) -> None:
     book.start(say("three"), say("four"))
     book.ask("second", names=("df",))
     book.ask("third", names=("df", "x"))
-    notes = [
-        part["text"].removesuffix("</notebook>")
+    told = [
+        (item["role"], part["text"])
         for item in book.model.requests[-1]["input"]
-        if item["type"] == "message" and item["role"] == "developer"
+        if item["type"] == "message"
         for part in item["content"]
-        if "variables now" in part["text"]
+        if ("variables" in part["text"] and "kernel: " in part["text"])
+        or "_last_turn>" in part["text"]
     ]
-    lines = [
-        [line for line in note.splitlines() if line.startswith(("kernel:", "variables"))]
-        for note in notes
-    ]
-    assert lines[-2:] == [
+    ours = [text for role, text in told if role == "developer"]
+    assert [
         [
-            "kernel: fresh: no variables of earlier sessions exist",
-            "variables now: df",
-            "variables at your last turn: df, model",
-        ],
+            line.removesuffix("</notebook>")
+            for line in note.splitlines()
+            if line.startswith(("kernel:", "variables"))
+        ]
+        for note in ours
+        if "variables now" in note
+    ][-2:] == [
+        ["kernel: fresh: no variables of earlier sessions exist", "variables now: df"],
         ["kernel: in use", "variables now: df, x"],
     ]
+    [(role, text)] = [pair for pair in told if "df, model" in pair[1] and "variables_at" in pair[1]]
+    assert (role, "untrusted" in text or "external" in text) == ("user", True)
+
+
+# --- what went wrong once --------------------------------------------------------------------
+
+
+def test_a_stored_thread_cannot_be_private_nor_a_private_one_be_stored(
+    book: Book, stage: Any
+) -> None:
+    book.start(*map(say, ("one", "two", "three")))
+    book.ask("first")
+    with pytest.raises(CellError, match="thread 'main' is stored, so it cannot be private"):
+        book.ask("heron", private=True, thread="main")
+    with pytest.raises(CellError, match="is for threads that are stored nowhere"):
+        book.ask("heron", thread="private")
+    book.ask("heron", private=True, thread="private")
+    assert book.ask("heron too", thread="private").private
+    with pytest.raises(CellError, match="is private: its turns are kept nowhere"):
+        book.ask("heron", fork="", thread="private")
+    book.kernel.session.close()
+    files = [path for path in stage.room.rglob("*") if path.is_file() and path != book.path]
+    assert [path.name for path in files if b"heron" in path.read_bytes()] == []
+
+
+def test_a_branch_that_has_not_begun_is_no_other_thread(book: Book) -> None:
+    book.start(say("one"), say("two"))
+    first = book.ask("first")
+    shelf = book.kernel.session.shelf
+    assert shelf.fork("", "1") == ("main-2", 1)
+    assert dict(book.kernel.session.threads) == {"main": first.thread_id, "main-2": ""}
+    assert shelf.rename("main-2", "try") == "main-2"
+    assert shelf.delete("try") == ""
+    assert dict(book.kernel.session.threads) == {"main": first.thread_id}
+    assert notices(book.ask("second")) == []
+
+
+def test_all_that_makes_up_a_thread_is_deleted_with_it(book: Book, stage: Any) -> None:
+    book.start(say("one"))
+    book.ask("first heron")
+    book.start(say("two"), tools=(Other(),))
+    book.ask("second")
+    shelf = book.kernel.session.shelf
+    shelf.delete("main")
+    assert book.kernel.backend.threads(str(stage.folder)) == []
+    book.start(say("three"))
+    assert list(book.kernel.session.threads) == []
+    book.ask("third")
+    assert book.said == conversation("third")
+
+
+def test_a_thread_with_branches_is_not_deleted_and_goes_on(book: Book) -> None:
+    book.start(*map(say, ("one", "two", "three")))
+    first = book.ask("first")
+    book.ask("instead", fork="1")
+    with pytest.raises(CellError, match="forked history still references it"):
+        book.kernel.session.shelf.delete("main")
+    assert book.ask("second", thread="main").thread_id == first.thread_id
+    assert book.said == conversation("first", "one", "second")
+
+
+def test_a_kernel_that_two_notebooks_share_mixes_nothing_up(book: Book, stage: Any) -> None:
+    other = Book(stage, "other.ipynb")
+    other.start(say("theirs"))
+    theirs = other.ask("in the other")
+    other.kernel.session.close()
+    book.start(say("one"), say("two"), say("three"))
+    first = book.ask("first")
+    book.kernel.session.at(other.path)
+    turn = book.kernel.ask("second")
+    assert (turn.thread_id, notices(turn)) == (
+        theirs.thread_id,
+        [f"thread resumed: {theirs.thread_id}"],
+    )
+    assert book.said == conversation("in the other", "theirs", "second")
+    assert book.ask("third").thread_id == first.thread_id
+    assert book.said == conversation("first", "one", "third")
+
+
+def test_a_notebook_saved_under_another_name_becomes_a_branch(book: Book) -> None:
+    book.start(say("one"), say("two"))
+    first = book.ask("first")
+    original = book.path
+    book.path = original.with_name("copy.ipynb")
+    book.save()
+    turn = book.ask("in the copy")
+    assert notices(turn) == [f"branched off thread {first.thread_id}; both go on"]
+    assert book.said == conversation("first", "one", "in the copy")
+    book.path, book.cells = original, book.cells[:1]
+    book.start(say("three"))
+    assert book.ask("second").thread_id == first.thread_id
+    assert book.said == conversation("first", "one", "second")
+
+
+def test_a_lesson_in_between_changes_nothing_of_the_thread(book: Book) -> None:
+    book.start(say("one"))
+    first = book.ask("first")
+    lesson = msgspec.structs.replace(
+        first, id="taped", thread_id="gone", parent=first.id, tape="lesson", started_at=9e9
+    )
+    book.cells.append(cell(lesson))
+    book.save()
+    book.start(say("two"))
+    assert notices(book.ask("second")) == [f"thread resumed: {first.thread_id}"]
+
+
+def test_a_clock_that_is_fast_hides_no_turn(book: Book) -> None:
+    book.start(say("one"))
+    kept = cell(book.ask("first"))
+    kept["outputs"][0]["data"][MIME]["started_at"] = 9e9
+    book.cells = [kept]
+    book.save()
+    elsewhere(book)
+    book.start(say("two"))
+    second = book.ask("second")
+    book.start(say("three"))
+    assert notices(book.ask("third")) == [f"thread resumed: {second.thread_id}"]
+
+
+def test_a_fork_of_a_cleared_turn_leaves_the_trunk_as_it_is(book: Book) -> None:
+    book.start(say("one"), say("two"))
+    first = book.ask("first")
+    book.ask("second")
+    book.cells = []
+    book.save()
+    book.start(*map(say, ("three", "four", "five")))
+    book.ask("third")
+    book.ask("instead", fork="1")
+    assert book.said == conversation("first", "one", "instead")
+    turn = book.ask("fourth", thread="main")
+    assert (turn.thread_id, notices(turn)) == (first.thread_id, [])
+
+
+def test_what_could_not_be_started_leaves_no_trace(book: Book) -> None:
+    book.start(*map(say, ("one", "two", "three")))
+    first = book.ask("first")
+    backend = book.kernel.backend
+    call_ = backend._call
+
+    def refuse(method: str, params: Any, **how: Any) -> Any:
+        if method in ("thread/fork", "turn/start"):
+            raise BackendError("no")
+        return call_(method, params, **how)
+
+    backend._call = refuse
+    for options in ({"fork": "1"}, {"new": True}, {"private": True, "thread": "private"}):
+        with pytest.raises(BackendError):
+            book.ask("second", **options)
+    backend._call = call_
+    assert dict(book.kernel.session.threads) == {"main": first.thread_id}
+    turn = book.ask("second")
+    assert (turn.thread_id, turn.parent, notices(turn)) == (first.thread_id, first.id, [])
+    assert book.ask("instead", fork="1").thread_name == "main-2"
+
+
+def test_a_used_kernel_is_not_called_fresh(book: Book) -> None:
+    book.start(*map(say, ("one", "two", "three")))
+    book.ask("first")
+    book.ask("instead", fork="1")
+    book.ask("anew", new=True, thread="other")
+    notes = str(book.model.requests[1:])
+    assert "kernel: in use" in notes
+    assert "kernel: fresh" not in str(book.model.requests[2])
+
+
+def test_a_name_that_nobody_could_give_spoils_its_turn_only(book: Book) -> None:
+    book.start(say("one"))
+    kept = cell(book.ask("first"))
+    evil = json.loads(json.dumps(kept))
+    evil["outputs"][0]["data"][MIME] |= {"id": "evil", "thread_name": "m\n!touch x"}
+    book.cells = [kept, evil]
+    book.save()
+    book.start(say("two"))
+    assert list(book.kernel.session.threads) == ["main"]
+    assert notices(book.ask("second"))[0] == "1 turn in penguins.ipynb cannot be read"
+
+
+def test_of_two_turns_with_one_id_the_same_is_shown_that_was_found(book: Book) -> None:
+    book.start(say("one"))
+    kept = cell(book.ask("first"))
+    forged = json.loads(json.dumps(kept))
+    forged["outputs"][0]["data"][MIME] |= {"inputs": "x", "status": "failed"}
+    for cells, shown in (([forged, kept], True), ([kept, forged], False)):
+        book.cells = cells
+        book.save()
+        book.start(say("asked"), from_top=True)
+        assert (REUSED in notices(book.kernel.ask("first", reuse=True))) is shown
 
 
 # --- shown again -----------------------------------------------------------------------------
@@ -539,10 +741,14 @@ def test_a_thread_of_codex_exec_is_the_newest_of_its_folder(book: Book, stage: A
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_a_full_disk_loses_no_turn(book: Book, stage: Any) -> None:
+def test_an_index_that_cannot_be_written_loses_no_turn(book: Book, stage: Any) -> None:
     shutil.rmtree(stage.room / "data")
     (stage.room / "data").write_text("in the way of the index")
     book.start(say("one"), say("two"))
-    assert book.ask("first").final_response == "one"
-    assert notices(book.ask("second")) == []
+    turns = [book.ask(prompt) for prompt in ("first", "second")]
+    assert [turn.final_response for turn in turns] == ["one", "two"]
+    told = [text for turn in turns for text in notices(turn)]
+    assert [text.partition(": ")[0] for text in told] == [
+        "which notebook has which thread cannot be read"
+    ]
     assert Path(stage.room / "data").read_text() == "in the way of the index"

@@ -104,7 +104,11 @@ def test_it_can_be_taken_up_where_it_is_loaded(stage: Any) -> None:
     kernel = stage.kernel(stage.model(say("one"), say("two")))
     thread_id = kernel.ask("first").thread_id
     turn = kernel.ask("second", resume=thread_id, thread="other")
-    assert (turn.thread_id, notices(turn)) == (thread_id, [f"thread resumed: {thread_id}"])
+    assert (turn.thread_id, turn.thread_name, notices(turn)) == (
+        thread_id,
+        "main",
+        ["this thread is called main here", f"thread resumed: {thread_id}"],
+    )
 
 
 @pytest.mark.parametrize(

@@ -71,23 +71,32 @@ def read(transcript: str) -> list[Any]:
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=8))
 def test_nothing_that_was_said_leaves_its_line(texts: list[str]) -> None:
     names = ("person", "codex")
-    found = read(history.transcript([said(*texts)]))
+    found = read(history.transcript([said(*texts)]).text)
     assert found == [{names[n % 2]: text} for n, text in enumerate(texts)]
 
 
 def test_a_transcript_has_an_end() -> None:
-    long = history.transcript([said("old", "x" * 100_000, *(["y" * 8000, "z"] * 20), "new")])
-    assert len(long) < history.TRANSCRIPT_CHARS + len(history.HEADING) + 100
-    found = read(long)
+    turn = said("old", "x" * 100_000, *(["y" * 8000, "z"] * 20), "new")
+    long = history.transcript([turn])
+    assert len(long.text) < history.TRANSCRIPT_BYTES + len(history.HEADING) + 100
+    found = read(long.text)
     assert found[-1] == {"person": "new"}
-    missing = 2 + 41 - len(found)
-    assert long.split("\n")[1] == f"(the first {missing} messages are left out)"
-    cut = read(history.transcript([said("x" * 10_000)]))
+    assert long.left_out == len(turn.said) - len(found) > 0
+    assert long.text.split("\n")[1] == f"(the first {long.left_out} messages are left out)"
+    cut = read(history.transcript([said("x" * 10_000)]).text)
     assert cut == [{"person": "x" * history.MESSAGE_CHARS, "cut": True}]
 
 
+def test_it_is_counted_in_bytes_and_its_lines_are_lines() -> None:
+    wide = history.transcript([said(*(["\u8a9e" * 8000] * 9))])
+    assert len(wide.text.encode()) < history.TRANSCRIPT_BYTES + len(history.HEADING) + 100
+    broken = history.transcript([said("a\u2028b\x85c\u2029d\x0be\x1cf")])
+    assert len(broken.text.splitlines()) == 2
+    assert read(broken.text) == [{"person": "a\u2028b\x85c\u2029d\x0be\x1cf"}]
+
+
 def test_nothing_said_is_no_transcript() -> None:
-    assert history.transcript([]) == history.transcript([kept("1")]) == ""
+    assert history.transcript([]) == history.transcript([kept("1")]) == history.Transcript()
 
 
 def request(folder: str = "/work", **fields: Any) -> TurnRequest:

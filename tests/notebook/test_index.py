@@ -29,12 +29,16 @@ def entry(thread_id: str = "id", at: float = 1.0) -> Entry:
     return Entry(threads={"main": standing}, current="main", ids=(thread_id,), at=at)
 
 
+def put(index: Index, path: Path, entry: Entry) -> Entry | None:
+    return index.write(path, lambda _known: entry)
+
+
 def test_what_is_written_is_read(environ: dict[str, str]) -> None:
     index = Index(environ)
     assert index.read(A) == Entry()
     assert not file(environ).parent.exists(), "reading makes nothing"
-    index.write(A, entry("a"))
-    index.write(B, entry("b"))
+    put(index, A, entry("a"))
+    put(index, B, entry("b"))
     again = Index(environ)
     assert (again.read(A), again.read(B)) == (entry("a"), entry("b"))
     assert again.homes("a", "t") == [A]
@@ -44,7 +48,7 @@ def test_what_is_written_is_read(environ: dict[str, str]) -> None:
 
 def test_a_notebook_moves(environ: dict[str, str]) -> None:
     index = Index(environ)
-    index.write(A, entry())
+    put(index, A, entry())
     index.move(A, B)
     assert (index.read(A), index.read(B)) == (Entry(), entry())
 
@@ -52,11 +56,11 @@ def test_a_notebook_moves(environ: dict[str, str]) -> None:
 def test_it_is_bounded(environ: dict[str, str]) -> None:
     index = Index(environ)
     many = tuple(map(str, range(IDS + 50)))
-    index.write(A, Entry(ids=many, at=9e9))
+    put(index, A, Entry(ids=many, at=9e9))
     assert index.read(A).ids == many[50:]
     notebooks = ",".join(f'"/{n}":{{"at":{n}}}' for n in range(NOTEBOOKS + 5))
     file(environ).write_text(f'{{"version":1,"notebooks":{{{notebooks}}}}}')
-    index.write(A, entry(at=9e9))
+    put(index, A, entry(at=9e9))
     kept = file(environ).read_text().count('"at"') - 1
     assert (kept, index.read(A), index.read(Path("/0"))) == (NOTEBOOKS, entry(at=9e9), Entry())
 
@@ -69,31 +73,31 @@ def test_one_that_cannot_be_read_is_begun_anew(environ: dict[str, str], text: st
     file(environ).write_bytes(text.encode("latin-1"))
     index = Index(environ)
     assert index.read(A) == Entry()
-    index.write(A, entry())
+    put(index, A, entry())
     assert index.read(A) == entry()
 
 
 def test_where_it_cannot_be_written_nothing_is_lost(environ: dict[str, str]) -> None:
     index = Index(environ)
-    index.write(A, entry("before"))
+    put(index, A, entry("before"))
     file(environ).with_name("index.json.lock").unlink()
     file(environ).with_name("index.json.lock").mkdir()
-    index.write(A, entry("after"))
+    put(index, A, entry("after"))
     assert index.read(A) == entry("before")
     assert [path.name for path in file(environ).parent.iterdir() if "-" in path.name] == []
 
 
 def test_a_kernel_that_holds_the_lock_is_not_waited_for_for_ever(environ: dict[str, str]) -> None:
     index = Index(environ)
-    index.write(A, entry("before"))
+    put(index, A, entry("before"))
     handle = os.open(file(environ).with_name("index.json.lock"), os.O_RDWR)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        index.write(A, entry("after"))
+        put(index, A, entry("after"))
         assert index.read(A) == entry("before")
     finally:
         os.close(handle)
-    index.write(A, entry("after"))
+    put(index, A, entry("after"))
     assert index.read(A) == entry("after")
 
 
@@ -101,9 +105,10 @@ MANY = """
 import sys
 from pathlib import Path
 from codex_magic.notebook.index import Entry, Index
-index = Index()
+index = Index(lock_s=30)
 for n in range(25):
-    index.write(Path(f"/{sys.argv[1]}-{n}"), Entry(ids=(str(n),), at=1.0))
+    entry = Entry(ids=(str(n),), at=1.0)
+    index.write(Path(f"/{sys.argv[1]}-{n}"), lambda _known, entry=entry: entry)
 """
 
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version as installed_version
 from importlib.resources import files
 from pathlib import Path
@@ -148,7 +148,7 @@ class AppServerBackend:
             goes_on = " and the thread goes on" if seat.thread_id == start.known else ""
             self._news.append(ev.Notice(f"Codex had stopped; it was started again{goes_on}"))
         news, self._news = tuple(self._news), []
-        return Seat(seat.thread_id, seat.model, news + seat.notices)
+        return replace(seat, notices=news + seat.notices)
 
     def threads(self, cwd: str | None, limit: int = 20) -> list[StoredThread]:
         """Return the stored threads of a folder, or of all, the latest used first."""

@@ -7,7 +7,7 @@ one; one that is not stored here is begun anew with the text that the notebook k
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic import events as ev
 from codex_magic.backends.appserver import wire
@@ -81,6 +81,8 @@ class Threads:
             seat = self._begin(request, start)
         elif start.known is None:
             seat = self._restore(request, start)
+        elif request.private and not self._is_private(start.known):
+            seat = self._without(request, start.known, start)
         elif start.branch:
             seat = self._branch(request, start.known, start)
         elif start.known in self._loaded:
@@ -89,6 +91,9 @@ class Threads:
             seat = self._go_on(request, start.known, start, quietly=quietly)
         self.loaded(seat).private = request.private
         return seat
+
+    def _is_private(self, thread_id: str) -> bool:
+        return thread_id in self._loaded and self._loaded[thread_id].private
 
     # --- new ones -----------------------------------------------------------------------------
 
@@ -117,9 +122,11 @@ class Threads:
     def _restore(self, request: TurnRequest, start: Start) -> Seat:
         """Begin a thread with what the notebook keeps of the turns so far, as text."""
         seat = self._begin(request, start)
-        self._inject(seat, [("user", history.transcript(start.turns))])
+        text = history.transcript(start.turns)
+        self._inject(seat, [("user", text.text)])
         turns = "1 turn" if len(start.turns) == 1 else f"{len(start.turns)} turns"
-        told = f"restored from the notebook: {turns} as unverified text, because {start.why}"
+        less = f" (without the first {text.left_out} messages)" if text.left_out else ""
+        told = f"restored from the notebook: {turns} as unverified text{less}, because {start.why}"
         return replace(seat, notices=(*seat.notices, ev.Notice(told)))
 
     def _inject(self, seat: Seat, said: Sequence[tuple[str, str]]) -> None:
@@ -164,28 +171,33 @@ class Threads:
             return self._copy(request, thread, start)
         common = self._common(request, request.model or thread.get("model"))
         text = f"thread resumed: {thread_id}"
-        try:
-            answer = self._resumed(common, thread_id)
-        except _ArchivedError:
-            self._call("thread/unarchive", {"threadId": thread_id})
-            answer, text = self._resumed(common, thread_id), f"{text}, out of the archive"
+        answer = self._unarchived(thread_id, lambda: self._resumed(common, thread_id))
         if answer is None:
             source = thread["threadSource"]
             answer = self._call("thread/fork", wire.thread_fork(common, thread_id, source))
             text = f"another program is using thread {thread_id}; this is a fork of it"
         notices = () if quietly else (ev.Notice(text),)
-        return Seat(answer["thread"]["id"], answer.get("model") or "", notices)
+        forked = answer["thread"]["id"] != thread_id
+        return Seat(answer["thread"]["id"], answer.get("model") or "", notices, forked=forked)
 
     def _resumed(self, common: wire.Json, thread_id: str) -> Any:
         """Resume a thread; None where another program has it open."""
         try:
             return self._call("thread/resume", wire.thread_again(common, thread_id))
         except RefusedError as error:
-            if "is archived" in str(error):
-                raise _ArchivedError from None
             if "active writer" not in str(error):
                 raise
             return None
+
+    def _unarchived(self, thread_id: str, work: Callable[[], Any]) -> Any:
+        """Do `work` on a thread; on one that is in the archive, once it has been taken out."""
+        try:
+            return work()
+        except RefusedError as error:
+            if "archived" not in str(error):
+                raise
+            self._call("thread/unarchive", {"threadId": thread_id})
+            return work()
 
     def _branch(self, request: TurnRequest, known: str, start: Start) -> Seat:
         """Begin a thread that has a stored one's turns up to one of them."""
@@ -198,7 +210,7 @@ class Threads:
         common = self._common(request, request.model or thread.get("model"))
         params = wire.thread_fork(common, known, thread["threadSource"], until=start.branch)
         try:
-            answer = self._call("thread/fork", params)
+            answer = self._unarchived(known, lambda: self._call("thread/fork", params))
         except RefusedError:
             return self._without(request, known, start)  # it has no such turn
         told = ev.Notice(f"branched off thread {known}; both go on")
@@ -214,7 +226,7 @@ class Threads:
         # What a restored thread began with is in none of its turns, but in the notebook.
         before = _before(start.turns, {turn["id"] for _, turn in found})
         said = [pair for _, turn in found for pair in wire.said(turn)]
-        self._inject(seat, [("user", history.transcript(before)), *said])
+        self._inject(seat, [("user", history.transcript(before).text), *said])
         if wire.stored_thread(thread).ours:
             text = f"the tools have changed since thread {thread_id} began; it goes on as a new one"
         else:
@@ -279,13 +291,18 @@ class Threads:
         """Archive or delete a stored thread; see `Backend.archive`."""
         try:
             self._call(method, {"threadId": thread_id})
-        except RefusedError:
-            raise _missing(thread_id) from None
-        self._loaded.pop(thread_id, None)
+        except RefusedError as error:
+            if any(said in str(error) for said in _NOT_THERE):
+                raise _missing(thread_id) from None
+            raise CellError(
+                error.message, hint="Delete its branches first, or archive it: %codex archive"
+            ) from None
+        finally:
+            self._loaded.pop(thread_id, None)  # the server has closed it, also where it refused
 
 
-class _ArchivedError(Exception):
-    """The thread is in the archive."""
+_NOT_THERE: Final = ("no rollout found", "thread not loaded", "not found", "invalid thread id")
+"""In Codex's own words, that there is no such thread; 0.163."""
 
 
 def _before(turns: Sequence[Kept], stored: set[str]) -> Sequence[Kept]:
