@@ -212,7 +212,7 @@ def test_an_edit_always_asks_and_shows_what_would_change() -> None:
     asked = describe(question(call, REQUEST))
     assert "change cells of the notebook" in asked
     assert "    -b = 2\n    +b = 3\\u202e" in asked
-    assert "It asks to replace the source of cell a, which last ran as [4]." in asked
+    assert "It asks to replace the source of the code cell [4], which begins: a = 1." in asked
     assert "always" not in asked
 
 

@@ -881,3 +881,14 @@ def test_a_diff_shows_what_a_terminal_would_swallow() -> None:
     lines = markdown.text(turn).split("\n")
     start = lines.index("+# \\x1b]")
     assert lines[start + 1 : start + 4] == ["+import os", "+#\\x07 end\\u2028x", "+b = 2"]
+
+
+def test_new_cells_are_counted_and_files_named() -> None:
+    cells = tuple(
+        it.Change(path=f"id{n} ({kind})", kind="add cell")
+        for n, kind in enumerate(("code", "markdown", "code"))
+    )
+    assert words.changed(it.FileChange(id="e", changes=cells)) == "add 2 code and 1 Markdown cells"
+    assert words.changed(it.FileChange(id="e", changes=cells[:1])) == "add 1 code cell"
+    files = (it.Change(path="a.py", kind="add"), it.Change(path="b.py", kind="delete"))
+    assert words.changed(it.FileChange(id="e", changes=files)) == "add a.py, delete b.py"

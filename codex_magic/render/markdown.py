@@ -117,8 +117,7 @@ def _told(receipt: Receipt | None, folder: str) -> list[str]:
 
 
 def _edit(item: FileChange, *, asked: bool) -> str:
-    paths = ", ".join(f"{change.kind} {change.path}" for change in item.changes)
-    head = words.one_line(paths, _PATHS) or "edit"
+    head = words.one_line(words.changed(item), _PATHS) or "edit"
     summary = " · ".join(filter(None, (_code(head), _escaped(words.settled(item, asked=asked)))))
     inside = []
     if item.reason:

@@ -209,10 +209,9 @@ def _command(item: CommandExecution, *, asked: bool) -> Json:
 
 
 def _change(item: FileChange, *, asked: bool) -> Json:
-    paths = ", ".join(f"{change.kind} {change.path}" for change in item.changes)
     diffs = words.literal("\n".join(change.diff for change in item.changes))
     return {
-        "head": words.one_line(words.clean(paths), 200) or "edit",
+        "head": words.one_line(words.clean(words.changed(item)), 200) or "edit",
         "inside": words.shortened(diffs, DIFF),
         "good": item.status == "completed",
         "asked": asked,

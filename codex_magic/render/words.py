@@ -7,6 +7,8 @@ import shlex
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
+from codex_magic.items import CELL_ADDED
+
 if TYPE_CHECKING:
     from codex_magic.events import Usage
     from codex_magic.items import CommandExecution, FileChange, Question, Receipt
@@ -74,6 +76,17 @@ def settled(item: FileChange, *, asked: bool = False) -> str:
         case _:
             ended = f"{item.status}: {_flat(item.message)}" if item.message else item.status
     return ended + level(item.receipt)
+
+
+def changed(item: FileChange) -> str:
+    """Return what an edit is about: files by their paths, new cells by their number and kind."""
+    kinds = {change.kind for change in item.changes}
+    if kinds != {CELL_ADDED}:
+        return ", ".join(f"{change.kind} {change.path}" for change in item.changes)
+    code = sum(change.path.endswith("(code)") for change in item.changes)
+    counts = {"code": code, "Markdown": len(item.changes) - code}
+    said = " and ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    return f"add {said} cell{'' if len(item.changes) == 1 else 's'}"
 
 
 def answered(item: Question) -> str:

@@ -235,9 +235,11 @@ class EditCellCall:
         self._cell = cell
         self._source = source
         self._notebook = notebook
-        # A person knows a cell by its number rather than by its id.
-        number = "" if cell.count is None else f", which last ran as [{cell.count}]"
-        self.asks: tuple[str, ...] = (f"replace the source of cell {cell.id}{number}",)
+        # A person knows a cell by its number and by what it says; nobody shows them its id.
+        number = "" if cell.count is None else f" [{cell.count}]"
+        first = next((line for line in cell.source.splitlines() if line.strip()), "")
+        says = f", which begins: {words.one_line(first, 60)}" if first else ", which is empty"
+        self.asks: tuple[str, ...] = (f"replace the source of the {cell.type} cell{number}{says}",)
         if cell.type == "markdown" and _fetches(cell.source, source):
             self.asks += ("have the page draw pictures or HTML, and fetch what they name",)
         head = f"cell {cell.id}"
