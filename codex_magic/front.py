@@ -10,6 +10,7 @@ import os
 import sys
 from collections import deque
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,6 +52,7 @@ class Front:
         self._shell = shell
         self._dropping: Dropping | None = None
         self._misses: dict[str, int] = {}
+        self._place: Place | None = None
         self._pages: deque[WidgetPage] = deque()
 
     def is_dropped(self) -> bool:
@@ -75,7 +77,13 @@ class Front:
             runtime=_runtime(),
         )
         headless = not request.get("content", {}).get("allow_stdin", False)
-        return where.find(hints, os.environ), headless
+        found = where.find(hints, os.environ)
+        if found.is_sure:
+            self._place = found
+        elif self._place is not None:
+            # A server that does not answer once must not send us back to where we began.
+            found = replace(self._place, cell_id=found.cell_id)
+        return found, headless
 
     def names(self) -> tuple[str, ...]:
         """Return what the person's variables are called, in the order of their making."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
@@ -44,10 +44,13 @@ class Place:
         The notebook's file, absolute; None where nobody says it.
     cell_id
         The cell's id in the file; empty where the front end does not name it.
+    is_sure
+        Whether the server said so just now; else the path is that of the kernel's start.
     """
 
     path: Path | None = None
     cell_id: str = ""
+    is_sure: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,9 @@ def find(hints: Hints, environ: Mapping[str, str]) -> Place:
         return Place()
     if isinstance(hints.vscode, str) and hints.vscode:
         return Place(_file(hints.vscode), "")  # its name for a cell is an address, not an id
-    path = _asked(hints, environ)
-    if path is None and hints.cell:
-        path = _file(environ.get("JPY_SESSION_NAME", ""))
-    return Place(path, hints.cell)
+    if (path := _asked(hints, environ)) is not None:
+        return Place(path, hints.cell, is_sure=True)
+    return Place(_file(environ.get("JPY_SESSION_NAME", "")) if hints.cell else None, hints.cell)
 
 
 def _file(name: str) -> Path | None:

@@ -120,3 +120,23 @@ def test_kernels_that_write_at_once_lose_nothing(environ: dict[str, str]) -> Non
     assert all(
         index.read(Path(f"/{name}-{n}")).ids == (str(n),) for name in "abcd" for n in range(25)
     )
+
+
+def test_a_newer_version_is_left_as_it_is(environ: dict[str, str]) -> None:
+    file(environ).parent.mkdir(parents=True)
+    newer = '{"version": 9, "notebooks": {}, "more": 1}'
+    file(environ).write_text(newer)
+    index = Index(environ)
+    assert put(index, A, entry()) is None
+    assert file(environ).read_text() == newer
+    assert "another version" in index.trouble()
+    assert index.trouble() == "", "it is said once"
+
+
+def test_what_is_broken_is_put_aside(environ: dict[str, str]) -> None:
+    file(environ).parent.mkdir(parents=True)
+    file(environ).write_text("{")
+    index = Index(environ)
+    assert put(index, A, entry()) == entry()
+    assert file(environ).with_name("index.json.bad").read_text() == "{"
+    assert "cannot be read" in index.trouble()
