@@ -161,7 +161,7 @@ class CodexMagics(Magics):
         )
         decided = request.new or request.resume or request.private or request.fork is not None
         if self._taken and not decided:
-            request, self._taken = replace(request, resume=self._taken), None
+            request = replace(request, resume=self._taken)
         self._run(request)
 
     def _placed(self) -> Session:
@@ -177,6 +177,7 @@ class CodexMagics(Magics):
             with self._front.shown(request, widget=session.settings.widget) as shown:
                 page, approver, notebook = shown
                 turn = session.run(request, page=page, approver=approver, notebook=notebook)
+            self._taken = None if request.resume else self._taken
         except KeyboardInterrupt:
             raise TurnInterrupted("the turn was stopped; what had arrived is kept") from None
         if turn.status == "failed":

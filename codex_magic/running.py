@@ -32,7 +32,7 @@ from codex_magic.level import Level
 from codex_magic.opencall import OpenCall, question, told
 from codex_magic.policy import Decision, Permission
 from codex_magic.tools.ask_user import QuestionCall
-from codex_magic.tools.base import ArgumentsError, Call, Outcome
+from codex_magic.tools.base import BEYOND, ArgumentsError, BeyondError, Call, Outcome
 from codex_magic.turn import Turn, TurnRequest, advance, opening
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Running:
     @property
     def has_begun(self) -> bool:
         """Whether the backend has started it."""
-        return self._is_accepted
+        return self._is_accepted or bool(self.turn.id)
 
     def to_its_end(self, settings: Settings) -> Turn:
         """Run the turn; see `Session.run`."""
@@ -116,6 +116,7 @@ class Running:
             self._begun = True
             self._backend.start_turn(seated.seat, turn, self.mailbox)
             self._is_accepted = True
+            self._desk.used.add(seated.seat.thread_id)
             while not self.turn.is_over:
                 self._step()
             self._tidy()
@@ -217,6 +218,9 @@ class Running:
             return None
         try:
             call = tool.prepare(event.call_id, event.arguments, self._request)
+        except BeyondError as error:
+            self._refuse(event, f"{BEYOND}: {error}")
+            return None
         except ArgumentsError as error:
             self._refuse(event, f"the arguments do not fit: {error}")
             return None

@@ -67,7 +67,6 @@ def take(desk: Desk, request: TurnRequest) -> Seated:
         parent, turns = past.turn_id, past.turns
     notebook.seated(name, seat.thread_id, backend=desk.backend.name, private=request.private)
     is_known = any(turn.id in notebook.ran for turn in turns) or seat.thread_id in desk.used
-    desk.used.add(seat.thread_id)
     news = tuple(ev.Notice(text, "warning") for text in notebook.news)
     notebook.news.clear()
     return Seated(

@@ -17,6 +17,7 @@ from codex_magic.backends.base import Backend, Mailbox, ToolSpec
 from codex_magic.cell import PRIVATE
 from codex_magic.desk import Desk, Hands
 from codex_magic.errors import CellError
+from codex_magic.interrupts import interrupts_held
 from codex_magic.items import well_formed
 from codex_magic.notebook.attach import Attachment
 from codex_magic.notebook.index import Index
@@ -306,13 +307,15 @@ class Session:
                 return running.to_its_end(self.settings)
             except BaseException:
                 if running is None or not running.has_begun:
-                    desk.attachment.back(mark)  # nothing of it stays, and the cell can be run again
+                    with interrupts_held():  # nothing of it stays, and the cell can be run again
+                        desk.attachment.back(mark)
                 raise
             finally:
                 self._mailbox = None
                 if running is not None and running.turn.is_over:
-                    self.last = running.turn
-                    desk.attachment.ended(running.turn)
+                    with interrupts_held():
+                        self.last = running.turn
+                        desk.attachment.ended(running.turn)
         finally:
             self._busy.release()
 

@@ -6,10 +6,12 @@ backend's business, what the notebook remembers the attachment's.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from typing import TYPE_CHECKING, Final
 
+from codex_magic.backends.base import ThreadMissingError
 from codex_magic.cell import PRIVATE
 from codex_magic.errors import CellError, CodexMagicError
 from codex_magic.notebook.records import Kept
@@ -178,14 +180,21 @@ class Shelf:
         return self._away(word, self._backend.archive)
 
     def delete(self, word: str) -> str:
-        """Remove a thread for good, with what it goes on from; likewise."""
-        return self._away(word, self._backend.delete)
+        """Remove a thread for good, with what it goes on from; likewise.
 
-    def _away(self, word: str, put: Callable[[str], None]) -> str:
+        Raises
+        ------
+        CellError
+            Another notebook or a branch goes on with it.
+        """
+        return self._away(word, self._backend.delete, for_good=True)
+
+    def _away(self, word: str, put: Callable[[str], None], *, for_good: bool = False) -> str:
         if not word:
             raise CellError("which thread?", hint=SEE)
         threads = self._notebook.threads
         if _ID.fullmatch(word) and word not in threads and word not in threads.values():
+            self._refuse_shared(word, for_good=for_good)
             put(word)
             self._notebook.drop("", [word])
             return word
@@ -204,14 +213,29 @@ class Shelf:
                 f"thread {name!r} is not stored on this machine",
                 hint="`codex-magic strip` takes stored turns out of a notebook",
             )
-        put(newest)
+        self._refuse_shared(newest, for_good=for_good)
+        with contextlib.suppress(ThreadMissingError):  # somebody else was faster
+            put(newest)
+        gone = [newest]
         for thread_id in earlier:
-            try:
-                put(thread_id)
-            except CellError:
-                continue  # it is gone already
-        self._notebook.drop(name, [*earlier, newest])
+            # What a branch or another notebook goes on from stays.
+            with contextlib.suppress(CodexMagicError):
+                if not self._notebook.users(thread_id):
+                    put(thread_id)
+                    gone.append(thread_id)
+        self._notebook.drop(name, gone)
         return newest
+
+    def _refuse_shared(self, thread_id: str, *, for_good: bool) -> None:
+        if waiting := self._notebook.waiting_on([thread_id]):
+            raise CellError(
+                f"the branch {waiting[0]} has still to begin behind it",
+                hint=f"Run a cell of it, or type: %codex delete {quoted(waiting[0])} --yes",
+            )
+        if for_good and (users := self._notebook.users(thread_id)):
+            raise CellError(
+                f"{users[0].name} goes on with this thread", hint="Archive it: %codex archive"
+            )
 
 
 def quoted(name: str) -> str:

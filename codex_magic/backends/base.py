@@ -10,6 +10,7 @@ import queue
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from codex_magic.errors import CellError
 from codex_magic.events import Event, Notice
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
     from codex_magic.notebook.records import Kept
     from codex_magic.turn import TurnRequest
+
+
+class ThreadMissingError(CellError):
+    """There is no such thread."""
+
 
 Mailbox = queue.SimpleQueue[Event]
 
@@ -169,7 +175,7 @@ class Backend(Protocol):
 
         Raises
         ------
-        CellError
+        ThreadMissingError
             There is no such thread.
         """
         ...
@@ -183,7 +189,7 @@ class Backend(Protocol):
 
         Raises
         ------
-        CellError
+        ThreadMissingError
             There is no such thread.
         """
         ...

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic.items import CommandExecution, FileChange, ToolCall
 from codex_magic.notebook import stored
+from codex_magic.tools.base import BEYOND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,9 @@ def is_refused(turn: Turn) -> bool:
 
 def _is_refused(item: Item) -> bool:
     if isinstance(item, ToolCall):  # what asked for more than anybody may allow
-        return item.status == "failed" and str(item.output).startswith("outcome: refused")
+        return item.status == "failed" and str(item.output).startswith(
+            f"outcome: refused - {BEYOND}"
+        )
     if not isinstance(item, CommandExecution | FileChange):
         return False
     refused = isinstance(item, CommandExecution) and item.outcome == "refused"

@@ -79,6 +79,7 @@ class Attachment:
         )  # another notebook's, that this kernel has run: to branch off
         self._changed: set[str] = set()
         self._kept_on: set[str] = set()
+        self._left_now: set[str] = set()  # these three since the index was last written
         self._has_switched = False
         self.ran: set[str] = set()
         """The ids of turns that this kernel has run."""
@@ -126,10 +127,13 @@ class Attachment:
 
     def _leave(self) -> None:
         self._others |= {*self._entry.ids}
+        self._path = None  # so that an interrupt in between begins this again
         self._entry, self.turns, self.current = Entry(), [], MAIN
         self._has_switched = False
-        for held in (self._stands, self._used, self._changed):
-            held.clear()
+        self._stands.clear()
+        self._private.clear()
+        for names in (self._used, *self._unwritten()):
+            names.clear()
 
     def _take_up(self, path: Path, *, from_top: bool) -> None:
         found = records.read(path)
@@ -161,7 +165,7 @@ class Attachment:
         """Take over what is known of the notebook, beside what this kernel has done so far."""
         own = self._entry
         threads = entry.threads | own.threads
-        names: dict[str, str] = {}
+        names = dict(entry.names)
         for name, standing in threads.items():
             names |= dict.fromkeys(standing.earlier, name)
         names |= {standing.thread_id: name for name, standing in threads.items()}
@@ -176,6 +180,7 @@ class Attachment:
             ids=_union(entry.ids, own.ids),
             cells=_union(entry.cells, sorted(cells), own.cells),
         )
+        self._others -= {*self._entry.ids}
         if not self._has_switched:
             self.current = entry.current
 
@@ -307,13 +312,17 @@ class Attachment:
     def mark(self) -> Any:
         """Return what `back` goes back to where a turn could not be started."""
         held = (dict(self._stands), dict(self._private), set(self._used))
-        return self._entry, held, self.current, self._has_switched
+        return self._entry, held, self.current, self._has_switched, list(self.news)
 
     def back(self, mark: Any) -> None:
         """Be as at the `mark`."""
-        self._entry, held, self.current, self._has_switched = mark
+        now = self._entry.threads
+        self._entry, held, self.current, self._has_switched, news = mark
         self._stands, self._private, self._used = (each.copy() for each in held)
-        self.news.clear()
+        self.news = list(news)
+        before = self._entry.threads
+        # What has been written since has to be taken back there, too.
+        self._changed |= {n for n in {*now, *before} if now.get(n) != before.get(n)}
         self._remember()
 
     def seated(self, name: str, thread_id: str, *, backend: str, private: bool) -> None:
@@ -335,7 +344,8 @@ class Attachment:
 
     def ended(self, turn: Turn) -> None:
         """Note a turn that is over."""
-        self.ran.add(turn.id)
+        if turn.id:
+            self.ran.add(turn.id)
         if turn.private or not turn.id:
             return
         kept = records.kept(turn)
@@ -385,12 +395,15 @@ class Attachment:
                 held[new] = held.pop(old)
         self._changed |= {old, new}
         threads = {new if name == old else name: x for name, x in self._entry.threads.items()}
-        self._entry = msgspec.structs.replace(self._entry, threads=threads)
+        ids = (turn.thread_id for turn in self.turns if turn.thread_name == old)
+        names = self._entry.names | dict.fromkeys(ids, new)
+        self._entry = msgspec.structs.replace(self._entry, threads=threads, names=names)
         self.turns = [
             msgspec.structs.replace(turn, thread_name=new) if turn.thread_name == old else turn
             for turn in self.turns
         ]
         if old in self._used:
+            self._used.remove(old)
             self._used.add(new)
         if self.current == old:
             self.switch(new)
@@ -400,11 +413,15 @@ class Attachment:
         """Forget a thread, and what it was made of: those with these ids are not taken up again."""
         if name:
             self._forget(name)
-        left = _union(self._entry.left, thread_ids)
         ids = tuple(known for known in self._entry.ids if known not in thread_ids)
+        left = _union(self._entry.left, thread_ids)
         self._entry = msgspec.structs.replace(self._entry, ids=ids, left=left)
+        self._left_now.update(thread_ids)
         self._kept_on.difference_update(thread_ids)
-        self.turns = [turn for turn in self.turns if turn.thread_id not in thread_ids]
+        # A branch goes on from turns of what it branched off.
+        lines = (self.past(other).turns for other in self._entry.threads)
+        kept = {turn.id for line in lines for turn in line}
+        self.turns = [t for t in self.turns if t.thread_id not in thread_ids or t.id in kept]
         if self.current not in self.threads:
             self.switch(MAIN)
         self._remember()
@@ -415,6 +432,17 @@ class Attachment:
         self._entry = msgspec.structs.replace(self._entry, threads=threads)
         self._stands.pop(name, None)
         self._private.pop(name, None)
+        self._used.discard(name)
+
+    def waiting_on(self, thread_ids: Collection[str]) -> list[str]:
+        """Return the names of branches that are to begin behind a turn of one of these threads."""
+        turns = {turn.id: turn.thread_id for turn in self.turns}
+        return [name for name in self.pending if turns.get(self._stands[name]) in thread_ids]
+
+    def users(self, thread_id: str) -> list[Path]:
+        """Return the other notebooks on this machine that go on with a thread."""
+        homes = [] if self._index is None else self._index.users(thread_id)
+        return [path for path in homes if path != self._path]
 
     def _put(self, name: str, standing: Standing) -> None:
         self._changed.add(name)
@@ -437,13 +465,19 @@ class Attachment:
         written = self._index.write(self._path, self._merged)
         if written is not None:
             self._entry = written
+            for held in self._unwritten():
+                held.clear()
         if trouble := self._index.trouble():
             self.news.append(trouble)
+
+    def _unwritten(self) -> tuple[set[str], ...]:
+        """Return what the index does not know yet: names of threads, and two sets of their ids."""
+        return self._changed, self._kept_on, self._left_now
 
     def _merged(self, stored: Entry) -> Entry:
         """Return what stands in the index with what this kernel has changed of it."""
         mine = self._entry
-        left = tuple(x for x in _union(stored.left, mine.left) if x not in self._kept_on)
+        left = tuple(x for x in _union(stored.left, self._left_now) if x not in self._kept_on)
         threads = {name: x for name, x in stored.threads.items() if name not in self._changed}
         threads |= {name: mine.threads[name] for name in self._changed if name in mine.threads}
         is_own = self._has_switched and self.current not in self._private
@@ -452,6 +486,7 @@ class Attachment:
             current=self.current if is_own else stored.current,
             ids=tuple(known for known in _union(stored.ids, mine.ids) if known not in left),
             left=left,
+            names=stored.names | mine.names,
             cells=_union(stored.cells, mine.cells),
             at=time.time(),
         )

@@ -69,6 +69,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     left
         Those of them that a person has archived or deleted: what the notebook keeps of them is not
         taken up again.
+    names
+        What threads are called now whose stored turns have another name.
     cells
         Ids of its cells, by which it is told from another notebook at the same place.
     at
@@ -79,6 +81,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     current: str = "main"
     ids: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    names: dict[str, str] = {}
     cells: tuple[str, ...] = ()
     at: float = 0.0
 
@@ -91,7 +94,8 @@ def _bounded(entry: Entry) -> Entry:
     own = [standing.thread_id for standing in entry.threads.values()]
     rest = [known for known in entry.ids if known not in own][-IDS:]
     left, cells = entry.left[-IDS:], entry.cells[-IDS:]
-    return msgspec.structs.replace(entry, ids=(*rest, *own), left=left, cells=cells)
+    names = dict([*entry.names.items()][-IDS:])
+    return msgspec.structs.replace(entry, ids=(*rest, *own), left=left, cells=cells, names=names)
 
 
 class _File(msgspec.Struct, kw_only=True):
@@ -132,6 +136,14 @@ class Index:
             Path(path)
             for path, entry in self._load().notebooks.items()
             if any((x.thread_id, x.turn_id) == (thread_id, turn_id) for x in entry.threads.values())
+        ]
+
+    def users(self, thread_id: str) -> list[Path]:
+        """Return the notebooks that go on with a thread."""
+        return [
+            Path(path)
+            for path, entry in self._load().notebooks.items()
+            if any(thread_id in (x.thread_id, *x.earlier) for x in entry.threads.values())
         ]
 
     def write(self, path: Path, merge: Callable[[Entry], Entry]) -> Entry | None:

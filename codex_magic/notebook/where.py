@@ -45,7 +45,7 @@ class Place:
     cell_id
         The cell's id in the file; empty where the front end does not name it.
     is_sure
-        Whether the server said so just now; else the path is that of the kernel's start.
+        Whether a front end or the server says so now; else the path is that of the kernel's start.
     """
 
     path: Path | None = None
@@ -83,7 +83,8 @@ def find(hints: Hints, environ: Mapping[str, str]) -> Place:
     if not hints.connection_file:
         return Place()
     if isinstance(hints.vscode, str) and hints.vscode:
-        return Place(_file(hints.vscode), "")  # its name for a cell is an address, not an id
+        # Its name for a cell is an address, not an id.
+        return Place(_file(hints.vscode), "", is_sure=True)
     if (path := _asked(hints, environ)) is not None:
         return Place(path, hints.cell, is_sure=True)
     return Place(_file(environ.get("JPY_SESSION_NAME", "")) if hints.cell else None, hints.cell)

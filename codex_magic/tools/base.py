@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from codex_magic.events import Event
 
@@ -25,6 +25,13 @@ Emit = Callable[[Event], None]
 
 class ArgumentsError(ValueError):
     """A model's arguments that do not fit; the text is the model's to read."""
+
+
+BEYOND: Final = "nobody may allow that"
+
+
+class BeyondError(ArgumentsError):
+    """A call that asks for what nobody may allow."""
 
 
 @dataclass(frozen=True, slots=True)

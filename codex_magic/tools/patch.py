@@ -23,7 +23,7 @@ from codex_magic.sandbox.bwrap import mounts, visible
 from codex_magic.sandbox.steering import steers
 from codex_magic.tools import differences
 from codex_magic.tools.asking import PARAMETERS, Wishes, exceeded, widened
-from codex_magic.tools.base import ArgumentsError, Emit, Outcome
+from codex_magic.tools.base import ArgumentsError, BeyondError, Emit, Outcome
 from codex_magic.tools.logged import LogFinder, Logged, no_log
 from codex_magic.tools.patchtext import BEGIN, END, Section, read
 from codex_magic.tools.shell import OUTPUT_TOKENS
@@ -146,6 +146,8 @@ class PatchTool:
         try:
             asked = msgspec.convert(arguments, _Arguments)
             return PatchCall(call_id, asked, request, self._program, self._log())
+        except BeyondError:
+            raise
         # Of the last three: paths with a NUL, of an unknown person, in a ring of links.
         except (msgspec.ValidationError, CodexMagicError, ValueError, RuntimeError, OSError) as no:
             raise ArgumentsError(str(no)) from None
@@ -181,7 +183,7 @@ class PatchCall:
         self.excess = exceeded(request.policy, self._policy)
         if self.asks and (reason := sandbox.refusal(self._policy)):
             # Nobody should be asked for what is refused afterwards.
-            raise ArgumentsError(reason)
+            raise BeyondError(reason)
         self._command = program(patch, self._policy)
         self._home = request.cwd.resolve()
         self.item = FileChange(

@@ -21,7 +21,7 @@ from codex_magic.policy import Grant, Limits
 from codex_magic.render import words
 from codex_magic.sandbox.rules import Judgement
 from codex_magic.tools.asking import PARAMETERS, Wishes, exceeded, widened
-from codex_magic.tools.base import ArgumentsError, Emit, Outcome
+from codex_magic.tools.base import ArgumentsError, BeyondError, Emit, Outcome
 from codex_magic.tools.logged import LogFinder, Logged, no_log
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ class ShellTool:
         try:
             asked = msgspec.convert(arguments, _Arguments)
             return ShellCall(call_id, asked, request, self._judge(_command(asked)), self._log())
+        except BeyondError:
+            raise
         # The last three: a folder with a NUL in its name, of an unknown person, in a ring of links.
         except (msgspec.ValidationError, ValueError, RuntimeError, OSError) as error:
             raise ArgumentsError(str(error)) from None
@@ -164,7 +166,7 @@ class ShellCall:
         self._policy, asks = widened(asked, request.policy)
         if asks and (reason := sandbox.refusal(self._policy)):
             # Nobody should be asked for what is refused afterwards.
-            raise ArgumentsError(reason)
+            raise BeyondError(reason)
         if judgement.verdict == "ask":
             asks = (*asks, f"run what a rule asks about: {judgement.reason}")
         self.asks = asks

@@ -666,6 +666,78 @@ def test_of_two_turns_with_one_id_the_same_is_shown_that_was_found(book: Book) -
         assert (REUSED in notices(book.kernel.ask("first", reuse=True))) is shown
 
 
+def test_a_thread_that_another_notebook_uses_is_not_deleted(book: Book, stage: Any) -> None:
+    book.start(say("one"))
+    first = book.ask("first")
+    book.kernel.session.close()
+    other = Book(stage, "other.ipynb")
+    other.start(say("two"))
+    other.ask("second", resume=first.thread_id)
+    with pytest.raises(CellError, match=r"penguins\.ipynb goes on with this thread"):
+        other.kernel.session.shelf.delete("main")
+    other.kernel.session.close()
+    book.start(say("three"))
+    assert book.ask("third").thread_id == first.thread_id
+
+
+def test_a_trunk_waits_for_its_branch_to_begin(book: Book) -> None:
+    book.start(say("one"), say("two"))
+    book.ask("first")
+    shelf = book.kernel.session.shelf
+    shelf.fork("", "1")
+    with pytest.raises(CellError, match="the branch main-2 has still to begin behind it"):
+        shelf.archive("main")
+    book.ask("instead")
+    assert book.said == conversation("first", "one", "instead")
+    shelf.archive("main")
+    assert [turn.prompt for turn in book.kernel.session.attachment.past("main-2").turns] == [
+        "first",
+        "instead",
+    ]
+
+
+def test_a_thread_that_is_gone_can_be_taken_off_the_list(book: Book, stage: Any) -> None:
+    book.start(say("one"))
+    first = book.ask("first")
+    book.kernel.session.close()
+    client = stage.client("codex_cli")
+    client.call("thread/delete", threadId=first.thread_id)
+    client.close()
+    book.start()
+    book.kernel.session.shelf.delete("main")
+    assert dict(book.kernel.session.threads) == {}
+
+
+def test_a_failed_start_says_again_what_it_had_to_say(book: Book) -> None:
+    book.start(say("one"))
+    book.ask("first", names=("df",))
+    book.path.write_text("{")
+    book.start(say("two"))
+    call_ = book.kernel.backend._call
+
+    def refuse(method: str, params: Any, **how: Any) -> Any:
+        if method == "turn/start":
+            raise BackendError("no")
+        return call_(method, params, **how)
+
+    book.kernel.backend._call = refuse
+    with pytest.raises(BackendError):
+        book.kernel.ask("second")
+    book.kernel.backend._call = call_
+    turn = book.kernel.ask("second")
+    assert notices(turn)[0].startswith("the earlier turns of penguins.ipynb are lost")
+    assert "kernel: fresh" in str(book.model.requests[-1])
+
+
+def test_a_name_stays_where_an_older_thread_had_it(book: Book) -> None:
+    book.start(*map(say, ("one", "two")))
+    book.ask("first")
+    second = book.ask("second", new=True)
+    book.kernel.session.shelf.rename("main", "essay")
+    book.start()
+    assert dict(book.kernel.session.threads) == {"essay": second.thread_id}
+
+
 # --- shown again -----------------------------------------------------------------------------
 
 

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from codex_magic import events as ev
 from codex_magic.backends.appserver import wire
 from codex_magic.backends.appserver.connection import RefusedError
-from codex_magic.backends.base import Seat, Start, StoredThread, StoredTurn
+from codex_magic.backends.base import (
+    Seat,
+    Start,
+    StoredThread,
+    StoredTurn,
+    ThreadMissingError,
+)
 from codex_magic.errors import BackendError, CellError
 from codex_magic.notebook import history
 
@@ -311,7 +317,7 @@ def _before(turns: Sequence[Kept], stored: set[str]) -> Sequence[Kept]:
     return turns[: places[0]] if places else ()
 
 
-def _missing(thread_id: str) -> CellError:
-    return CellError(
+def _missing(thread_id: str) -> ThreadMissingError:
+    return ThreadMissingError(
         f"there is no thread {thread_id!r}", hint="Type %codex threads for those there are"
     )
