@@ -16,7 +16,7 @@ from codex_magic.notebook.attach import MAIN
 if TYPE_CHECKING:
     from codex_magic.backends.base import Seat
     from codex_magic.desk import Desk
-    from codex_magic.notebook.attach import Past
+    from codex_magic.notebook.past import Past
     from codex_magic.notebook.records import Kept
     from codex_magic.turn import TurnRequest
 

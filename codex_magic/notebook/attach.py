@@ -10,51 +10,23 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from codex_magic.notebook import history, records
-from codex_magic.notebook.index import Entry, Index, Standing
+from codex_magic.notebook import past, records
+from codex_magic.notebook.index import Entry, Index, Standing, exists
+from codex_magic.notebook.past import ELSEWHERE, FROM_TOP, UNKNOWN, Past
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from codex_magic.notebook.records import Kept, Records
+    from codex_magic.notebook.records import Kept
     from codex_magic.turn import Turn
 
 MAIN: Final = "main"
-UNKNOWN: Final = "its thread is not known on this machine"
-FROM_TOP: Final = "the notebook is run from its first cell"
-ELSEWHERE: Final = "it ran on another backend"
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What a thread's next turn goes on from.
-
-    Parameters
-    ----------
-    thread_id
-        The stored thread to go on with; None where there is none, or none that may be used.
-    turn_id
-        The turn that the next one comes behind; empty where nobody knows.
-    branch
-        The same where it is not the last of the stored thread, or that is another's: then a thread
-        of its own has to begin behind it. Else empty.
-    turns
-        The turns so far, the oldest first, as far as the notebook keeps them.
-    why
-        Why there is no thread to go on with although there are turns, in words.
-    """
-
-    thread_id: str | None = None
-    turn_id: str = ""
-    branch: str = ""
-    turns: tuple[Kept, ...] = ()
-    why: str = ""
 
 
 class Attachment:
@@ -116,7 +88,7 @@ class Attachment:
     def _go_to(self, path: Path, *, from_top: bool) -> None:
         if self._path is None:
             self._take_up(path, from_top=from_top)
-        elif _exists(self._path):
+        elif exists(self._path):
             # Saved under another name, or a kernel that several notebooks share.
             self._leave()
             self._take_up(path, from_top=from_top)
@@ -146,20 +118,9 @@ class Attachment:
             self.news.append(f"{found.unreadable} turn{plural} in {path.name} cannot be read")
         self._from_top = from_top
         if self._index is not None and not from_top:
-            self._join(self._known_at(path, found), found.cells)
-
-    def _known_at(self, path: Path, found: Records) -> Entry:
-        """Return what this machine knows of the notebook at `path`."""
-        if self._index is None:
-            return Entry()
-        entry = self._index.read(path)
-        if not entry.ids:
-            return self._moved(path, found) or entry
-        if is_another(entry, found):
-            self.news.append(f"a new thread: what stood at {path.name} before was another notebook")
-            self._index.forget(path)
-            return Entry()
-        return entry
+            entry, said = self._index.entry_of(path, found)
+            self.news += [said] if said else []
+            self._join(entry, found.cells)
 
     def _join(self, entry: Entry, cells: frozenset[str]) -> None:
         """Take over what is known of the notebook, beside what this kernel has done so far."""
@@ -184,22 +145,6 @@ class Attachment:
         if not self._has_switched:
             self.current = entry.current
 
-    def _moved(self, path: Path, found: Records) -> Entry | None:
-        """Return what is known of the notebook under the name that it had before it was moved.
-
-        It was moved and not copied if the one that stands in the index at the same turn, and has
-        cells of it, is gone.
-        """
-        if self._index is None or not found.turns:
-            return None
-        last = found.turns[-1]
-        homes = self._index.homes(last.thread_id, last.id)
-        if len(homes) != 1 or _exists(homes[0]) or is_another(self._index.read(homes[0]), found):
-            return None
-        self.news.append(f"this is taken to be {homes[0].name}, moved")
-        self._index.move(homes[0], path)
-        return self._index.read(path)
-
     # --- its threads ----------------------------------------------------------------------------
 
     @property
@@ -223,8 +168,7 @@ class Attachment:
 
     def owner(self, thread_id: str) -> str:
         """Return the name of the thread with this id; empty if it is none of the notebook's."""
-        names = (name for name, x in self._entry.threads.items() if x.thread_id == thread_id)
-        return next(names, "")
+        return self._entry.owner(thread_id)
 
     @property
     def private(self) -> list[str]:
@@ -255,48 +199,17 @@ class Attachment:
         """Return what the next turn of the thread `name` goes on from on this backend."""
         if name in self._private:
             return Past(self._private[name])
-        found = self._past(name)
+        stands = self._stands.get(name)
+        found = Past() if stands is None and self._from_top else self._found(name, stands)
         standing = self._entry.threads.get(name)
         ran_on = found.turns[-1].backend if found.turns else standing.backend if standing else ""
         if found.thread_id is not None and ran_on and backend and ran_on != backend:
             return replace(found, thread_id=None, branch="", why=ELSEWHERE)
         return found
 
-    def _past(self, name: str) -> Past:
-        turn_id = self._stands.get(name)
-        if turn_id is not None:
-            return self._behind(turn_id, name)
-        if self._from_top:
-            return Past()
-        standing, last = self._entry.threads.get(name), _leaf(self.turns, name)
-        if standing is None:
-            return Past() if last is None else self._behind(last.id, name)
-        line = history.line(self.turns, standing.turn_id)
-        if last is None or self._is_ahead(standing, line, last):
-            return Past(standing.thread_id, standing.turn_id, turns=tuple(line))
-        return self._behind(last.id, name)
-
-    def _is_ahead(self, standing: Standing, line: Sequence[Kept], last: Kept) -> bool:
-        """Whether the index is ahead of the file; only where nothing else tells, clocks do."""
-        if last.tape or last.thread_id == standing.thread_id or last.id in {t.id for t in line}:
-            return True
-        behind = {turn.id for turn in history.line(self.turns, last.id)}
-        return standing.turn_id not in behind and standing.at >= last.began
-
-    def _behind(self, turn_id: str, name: str) -> Past:
-        """Return what comes behind a turn that the notebook keeps."""
-        turns = tuple(history.line(self.turns, turn_id))
-        if not turns:
-            standing = self._entry.threads.get(name)
-            return Past() if standing is None else Past(standing.thread_id)
-        thread_id = turns[-1].thread_id
-        if not self._entry.knows(thread_id) and thread_id not in self._others:
-            why = FROM_TOP if self._from_top else UNKNOWN
-            return Past(None, turn_id, turns=turns, why=why)
-        ends = [turn.id for turn in self.turns if turn.thread_id == thread_id][-1:]
-        is_its = self.owner(thread_id) in ("", name) and thread_id not in self._others
-        branch = "" if ends == [turn_id] and is_its else turn_id
-        return Past(thread_id, turn_id, branch=branch, turns=turns)
+    def _found(self, name: str, stands: str | None) -> Past:
+        why = FROM_TOP if self._from_top else UNKNOWN
+        return past.find(name, stands, self.turns, self._entry, self._others, why=why)
 
     def is_unused(self, name: str) -> bool:
         """Whether no turn of the thread `name` has been run or shown by this kernel."""
@@ -494,29 +407,3 @@ class Attachment:
 
 def _union(*groups: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each for group in groups for each in group))
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a folder that may not be looked into: what is in it may be there
-        return True
-
-
-def _leaf(turns: Sequence[Kept], name: str) -> Kept | None:
-    """Return the last turn of a thread: one that no other of it comes behind, not a lesson's."""
-    own = [turn for turn in turns if turn.thread_name == name and not turn.private]
-    own = [turn for turn in own if not turn.tape] or own
-    parents = {turn.parent for turn in own}
-    leaves = [turn for turn in own if turn.id not in parents] or own
-    return leaves[-1] if leaves else None
-
-
-def is_another(entry: Entry, found: Records) -> bool:
-    """Whether a file is not the notebook that `entry` tells of, but a later one in its place.
-
-    A file that has no ids, or cannot be read, says nothing; cleared outputs leave the ids of cells.
-    """
-    if not entry.cells or not found.cells or found.cells.intersection(entry.cells):
-        return False
-    return not any(entry.knows(turn.thread_id) for turn in found.turns)

@@ -24,6 +24,8 @@ from codex_magic import folder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from codex_magic.notebook.records import Records
+
 log = logging.getLogger("codex_magic")
 
 NOTEBOOKS: Final = 1000
@@ -89,6 +91,29 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether a thread is, or was, this notebook's own."""
         return thread_id in self.ids
 
+    def owner(self, thread_id: str) -> str:
+        """Return the name of the thread with this id; empty if no name stands for it."""
+        names = (name for name, x in self.threads.items() if x.thread_id == thread_id)
+        return next(names, "")
+
+
+def _is_another(entry: Entry, found: Records) -> bool:
+    """Whether a file is not the notebook that `entry` tells of, but a later one in its place.
+
+    A file that has no ids, or cannot be read, says nothing; cleared outputs leave the ids of cells.
+    """
+    if not entry.cells or not found.cells or found.cells.intersection(entry.cells):
+        return False
+    return not any(entry.knows(turn.thread_id) for turn in found.turns)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file; one in a folder that may not be looked into may be there."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
 
 def _bounded(entry: Entry) -> Entry:
     own = [standing.thread_id for standing in entry.threads.values()]
@@ -129,6 +154,25 @@ class Index:
     def read(self, path: Path) -> Entry:
         """Return what is known of the notebook at `path`; nothing where it, or the file, is not there."""
         return self._load().notebooks.get(str(path), Entry())
+
+    def entry_of(self, path: Path, found: Records) -> tuple[Entry, str]:
+        """Return what is known of the notebook whose file at `path` was read, and what to say of it.
+
+        It was moved here, and not copied, if the one that stands at the same turn, and has cells of
+        it, is gone. Where none of its cells is in the file, another notebook has taken its place.
+        """
+        entry = self.read(path)
+        if entry.ids and not _is_another(entry, found):
+            return entry, ""
+        if entry.ids:
+            self.forget(path)
+            return Entry(), f"a new thread: what stood at {path.name} before was another notebook"
+        last = found.turns[-1] if found.turns else None
+        homes = [] if last is None else self.homes(last.thread_id, last.id)
+        if len(homes) != 1 or exists(homes[0]) or _is_another(self.read(homes[0]), found):
+            return entry, ""
+        self.move(homes[0], path)
+        return self.read(path), f"this is taken to be {homes[0].name}, moved"
 
     def homes(self, thread_id: str, turn_id: str) -> list[Path]:
         """Return the notebooks that stand at this turn of this thread."""
