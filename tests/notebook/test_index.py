@@ -12,7 +12,7 @@ import pytest
 
 from codex_magic.notebook.index import IDS, NOTEBOOKS, Entry, Index, Standing
 
-A, B = Path("/work/a.ipynb"), Path("/work/b.ipynb")
+A, B = Path("/home/ada/a.ipynb"), Path("/home/ada/b.ipynb")
 
 
 @pytest.fixture
