@@ -13,7 +13,7 @@ from codex_magic.errors import CellError, CodexMagicError, SetupError
 from codex_magic.headless import drift, outcome
 from codex_magic.headless.progress import Progress
 from codex_magic.interrupts import interrupts_held
-from codex_magic.notebook import files, stored
+from codex_magic.notebook import files, stored, where
 from codex_magic.notebook.run import Ending, execute, is_run
 from codex_magic.page import writable
 from codex_magic.policy import SandboxPolicy
@@ -107,7 +107,7 @@ def _check_language(notebook: Any, chosen: argparse.Namespace) -> None:
 
 def _environment(chosen: argparse.Namespace) -> dict[str, str]:
     """Return what the kernel is told by its environment: a notebook cannot say these things."""
-    environ = {"CODEX_MAGIC_NOTEBOOK": str(chosen.notebook.absolute())}
+    environ = {where.GIVEN: str(chosen.notebook.absolute())}
     if chosen.tape is not None:
         tape.find(chosen.tape)  # which says so if there is none
         is_lesson = chosen.tape in tape.lessons()

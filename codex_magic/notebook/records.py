@@ -36,25 +36,33 @@ class Said(msgspec.Struct, frozen=True):
     draft: str = ""
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored turn, as far as a thread is taken up by it; fields as `codex_magic.turn.Turn`.
+class _Head(msgspec.Struct, frozen=True, kw_only=True):
+    """What is taken over from a stored turn as it is; fields as `codex_magic.turn.Turn`."""
 
-    `said` is what the person and the agent said, in order: pairs of ``user`` or ``agent``, and
-    the text.
-    """
-
-    id: str
+    id: str = ""
     thread_id: str = ""
     thread_name: str = "main"
     parent: str = ""
     inputs: str = ""
     names: tuple[str, ...] = ()
     backend: str = ""
-    model: str = ""
     tape: str = ""
     private: bool = False
     status: str = ""
     prompt: str = ""
+
+
+class Kept(_Head, frozen=True, kw_only=True):
+    """A stored turn, as far as a thread is taken up by it.
+
+    Parameters
+    ----------
+    began
+        When, in seconds since the epoch; 0 where that is not known.
+    said
+        What the person and the agent said, in order: pairs of ``user`` or ``agent``, and the text.
+    """
+
     began: float = 0.0
     said: tuple[tuple[str, str], ...] = ()
 
@@ -64,20 +72,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
         return next((text for who, text in reversed(self.said) if who == "agent"), "")
 
 
-class _Stored(msgspec.Struct, kw_only=True):
+class _Stored(_Head, frozen=True, kw_only=True):
     version: int
-    id: str = ""
-    thread_id: str = ""
-    thread_name: str = "main"
-    parent: str = ""
-    inputs: str = ""
-    names: tuple[str, ...] = ()
-    backend: str = ""
-    model: str = ""
-    tape: str = ""
-    private: bool = False
-    status: str = ""
-    prompt: str = ""
     items: tuple[msgspec.Raw, ...] = ()
     started_at: float | None = None
 
@@ -96,16 +92,15 @@ def _kept(raw: bytes | msgspec.Raw) -> Kept:
         It does not fit, or its thread has a name that no person could give it.
     """
     stored = _TURN.decode(raw)
-    fields = {name: getattr(stored, name) for name in stored.__struct_fields__}
-    items, at = fields.pop("items"), fields.pop("started_at")
-    del fields["version"]
+    fields = {name: getattr(stored, name) for name in _Head.__struct_fields__}
     fields["names"] = stored.names[:NAMES]
+    at = stored.started_at
     try:
         thread_name(stored.thread_name)
     except ValueError as error:
         raise msgspec.ValidationError(str(error)) from None
     began = at if at is not None and math.isfinite(at) else 0.0
-    return Kept(began=began, said=tuple(_said(items)), **fields)
+    return Kept(began=began, said=tuple(_said(stored.items)), **fields)
 
 
 def _said(items: tuple[msgspec.Raw, ...]) -> Iterator[tuple[str, str]]:
@@ -216,7 +211,7 @@ def kept(turn: Turn) -> Kept:
         and isinstance(item, kind)
         and (item.text or item.draft)
     )
-    fields = {name: getattr(turn, name) for name in Kept.__struct_fields__ if hasattr(turn, name)}
+    fields = {name: getattr(turn, name) for name in _Head.__struct_fields__}
     return Kept(**fields | {"names": turn.names[:NAMES]}, began=turn.started_at or 0.0, said=said)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -18,6 +19,9 @@ from codex_magic.notebook.history import HEADING
 from codex_magic.testing import call, offered_tools, say
 from codex_magic.tools.shell import ShellTool
 from codex_magic.turn import MIME, REUSED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RESTORED = "restored from the notebook: {} as unverified text, because {}"
 UNKNOWN = "its thread is not known on this machine"
@@ -63,6 +67,23 @@ class Book:
 
     def move(self, name: str) -> None:
         self.path = self.path.rename(self.path.with_name(name))
+
+    @contextlib.contextmanager
+    def refused(self, *methods: str) -> Iterator[None]:
+        """Have the server refuse what is asked of it by these methods."""
+        backend = self.kernel.backend
+        asked = backend._call
+
+        def refuse(method: str, params: Any, **how: Any) -> Any:
+            if method in methods:
+                raise BackendError("no")
+            return asked(method, params, **how)
+
+        backend._call = refuse
+        try:
+            yield
+        finally:
+            backend._call = asked
 
     @property
     def said(self) -> list[tuple[str, str]]:
@@ -613,19 +634,9 @@ def test_a_fork_of_a_cleared_turn_leaves_the_trunk_as_it_is(book: Book) -> None:
 def test_what_could_not_be_started_leaves_no_trace(book: Book) -> None:
     book.start(*map(say, ("one", "two", "three")))
     first = book.ask("first")
-    backend = book.kernel.backend
-    call_ = backend._call
-
-    def refuse(method: str, params: Any, **how: Any) -> Any:
-        if method in ("thread/fork", "turn/start"):
-            raise BackendError("no")
-        return call_(method, params, **how)
-
-    backend._call = refuse
     for options in ({"fork": "1"}, {"new": True}, {"private": True, "thread": "private"}):
-        with pytest.raises(BackendError):
+        with book.refused("thread/fork", "turn/start"), pytest.raises(BackendError):
             book.ask("second", **options)
-    backend._call = call_
     assert dict(book.kernel.session.threads) == {"main": first.thread_id}
     turn = book.ask("second")
     assert (turn.thread_id, turn.parent, notices(turn)) == (first.thread_id, first.id, [])
@@ -713,17 +724,8 @@ def test_a_failed_start_says_again_what_it_had_to_say(book: Book) -> None:
     book.ask("first", names=("df",))
     book.path.write_text("{")
     book.start(say("two"))
-    call_ = book.kernel.backend._call
-
-    def refuse(method: str, params: Any, **how: Any) -> Any:
-        if method == "turn/start":
-            raise BackendError("no")
-        return call_(method, params, **how)
-
-    book.kernel.backend._call = refuse
-    with pytest.raises(BackendError):
+    with book.refused("turn/start"), pytest.raises(BackendError):
         book.kernel.ask("second")
-    book.kernel.backend._call = call_
     turn = book.kernel.ask("second")
     assert notices(turn)[0].startswith("the earlier turns of penguins.ipynb are lost")
     assert "kernel: fresh" in str(book.model.requests[-1])
