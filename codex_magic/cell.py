@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from codex_magic.errors import CellError
 from codex_magic.policy import APPROVAL_POLICIES, SANDBOX_MODES, SandboxPolicy
 from codex_magic.settings import (
+    BACKENDS,
     EFFORTS,
     Settings,
     approval_policy,
+    backend,
     folder,
     sandbox_mode,
     seconds,
@@ -71,6 +73,7 @@ OPTIONS: Final = (
     Option(("--add-dir",), "a further folder to write in; may be repeated", "DIR", repeats=True),
     Option(("--cwd",), "the folder to work in; the notebook's by default", "DIR"),
     Option(("--timeout",), "seconds each command may take", "SECONDS"),
+    Option(("--backend",), "where the turn runs", "BACKEND", BACKENDS),
     Option(("-q", "--quiet"), "show the answer only"),
     Option(("-h", "--help"), "show this help"),
 )
@@ -195,6 +198,7 @@ def parse(  # noqa: PLR0913 - all but two by their names
         approval=values.get("approve", settings.approval),
         timeout_s=values.get("timeout", settings.timeout_s),
         quiet=chosen.quiet,
+        backend=values.get("backend"),
     )
 
 
@@ -214,6 +218,7 @@ def _exclude(chosen: argparse.Namespace) -> None:
 
 def _checked(values: Mapping[str, str], cwd: Path) -> dict[str, Any]:
     checks: dict[str, Callable[[str], Any]] = {
+        "backend": backend,
         "sandbox": sandbox_mode,
         "approve": approval_policy,
         "timeout": seconds,

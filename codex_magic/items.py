@@ -117,9 +117,10 @@ class ItemBase(Value, frozen=True, kw_only=True, tag_field="type"):
 
 
 class UserMessage(ItemBase, frozen=True, kw_only=True, tag="user_message"):
-    """What the person said, at the start of a turn or while it ran."""
+    """What the person said, at the start of a turn or while it ran; `images` are their names."""
 
     text: Text = EMPTY
+    images: tuple[str, ...] = ()
 
 
 class AgentMessage(ItemBase, frozen=True, kw_only=True, tag="agent_message"):
@@ -213,6 +214,15 @@ FILES_NAMED: Final = 20
 
 
 Outcome = Literal["exit", "timeout", "killed", "refused", "error"]
+
+
+class Streams(Value, frozen=True, kw_only=True):
+    """What a command wrote, apart; `exit_code` is None where it did not end by itself."""
+
+    stdout: str = ""
+    stderr: str = ""
+    exit_code: int | None = None
+    timed_out: bool = False
 
 
 class CommandExecution(ItemBase, frozen=True, kw_only=True, tag="command_execution"):
@@ -319,6 +329,12 @@ class Plan(ItemBase, frozen=True, kw_only=True, tag="plan"):
     text: Text = EMPTY
 
 
+class Compaction(ItemBase, frozen=True, kw_only=True, tag="compaction"):
+    """The thread had become too long: what was said so far is now this summary, where it is known."""
+
+    text: Text = EMPTY
+
+
 class WebSearch(ItemBase, frozen=True, kw_only=True, tag="web_search"):
     """A search the model's host made."""
 
@@ -342,6 +358,7 @@ Item = (
     | ToolCall
     | Question
     | Plan
+    | Compaction
     | WebSearch
     | UnknownItem
 )
@@ -355,6 +372,7 @@ CHANNELS: Final[Mapping[type[ItemBase], frozenset[str]]] = {
     ToolCall: frozenset({"output"}),
     Question: frozenset(),
     Plan: frozenset({"text"}),
+    Compaction: frozenset({"text"}),
     WebSearch: frozenset(),
     UnknownItem: frozenset({"text"}),
 }

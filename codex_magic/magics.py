@@ -100,6 +100,43 @@ class CodexMagics(Magics):
         config=True
     )
 
+    backend = Unicode(None, allow_none=True, help="where turns run: app-server, responses").tag(
+        config=True
+    )
+    aliases = Unicode(None, allow_none=True, help="further names of models: NAME=MODEL,…").tag(
+        config=True
+    )
+    base_url = Unicode(None, allow_none=True, help="another host of the Responses API").tag(
+        config=True
+    )
+    env_key = Unicode(None, allow_none=True, help="the variable that holds its key").tag(
+        config=True
+    )
+    chatgpt = Bool(
+        None, allow_none=True, help="let the responses backend use a ChatGPT sign-in (unofficial)"
+    ).tag(config=True)
+    tools = Bool(None, allow_none=True, help="offer the agent tools").tag(config=True)
+    shell_tool = Unicode(
+        None, allow_none=True, help="the form of the responses backend's shell"
+    ).tag(config=True)
+    web_search = Bool(None, allow_none=True, help="let the model's host search the web").tag(
+        config=True
+    )
+    account = Unicode(None, allow_none=True, help="the name of a sign-in beside the first").tag(
+        config=True
+    )
+    token_source = Unicode(None, allow_none=True, help="where a ChatGPT token comes from").tag(
+        config=True
+    )
+    token_file = Unicode(None, allow_none=True, help="the file it stands in").tag(config=True)
+    token_url = Unicode(None, allow_none=True, help="the address that tells it").tag(config=True)
+    token_host = Unicode(None, allow_none=True, help="the host whose file holds it").tag(
+        config=True
+    )
+    token_command = Unicode(None, allow_none=True, help="the program that prints it").tag(
+        config=True
+    )
+
     def __init__(self, shell: InteractiveShell, **kwargs: Any) -> None:
         super().__init__(shell, **kwargs)
         self._shell = shell
@@ -389,7 +426,7 @@ def _lessons() -> list[str]:
 
 
 def _failure(turn: Turn) -> Exception:
-    from codex_magic.backends.appserver.backend import hint  # noqa: PLC0415
+    from codex_magic.backends.hints import hint  # noqa: PLC0415
     from codex_magic.errors import BackendError  # noqa: PLC0415
     from codex_magic.mask import known_secrets, mask  # noqa: PLC0415
 

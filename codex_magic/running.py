@@ -350,7 +350,8 @@ class Running:
         with interrupts_held():
             self.mailbox.put(ev.ItemCompleted(item))
             self._open.pop(item.id, None)
-            self._backend.answer(opened.request_id, ToolAnswer(outcome.text, outcome.success))
+            answer = ToolAnswer(outcome.text, outcome.success, outcome.images, outcome.streams)
+            self._backend.answer(opened.request_id, answer)
 
     # --- the end ------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
 _Choice = TypeVar("_Choice", bound=str)
 
 PREFIX: Final = "CODEX_MAGIC_"
+BACKENDS: Final = ("auto", "app-server", "responses")
+SHELL_TOOLS: Final = ("function", "shell", "local_shell")
+TOKEN_SOURCES: Final = ("local", "http", "ssh", "command")
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra")
+
+
+SECRET: Final = ("api_key", "token_key", "token_password")
+"""What is read from the environment alone, and shown nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +47,13 @@ class Settings:
 
     Parameters
     ----------
+    backend
+        Where turns run: ``app-server``, the Codex program; ``responses``, a model's host directly;
+        ``auto``, the first of them that can be used here.
     model, effort, summary
         Asked of the backend; None leaves it to the backend.
+    aliases
+        Further names of models, as pairs of a name and what it stands for.
     sandbox, approval
         What commands may touch, and when to ask.
     timeout_s
@@ -61,7 +74,30 @@ class Settings:
         A lesson to play instead of calling a model.
     api_key
         Used before any stored sign-in; never written anywhere.
+    base_url, env_key
+        Another host of the Responses API, and the variable that holds its key.
+    chatgpt
+        Whether the responses backend may use a ChatGPT sign-in, which OpenAI documents for its own
+        programs only.
+    tools
+        Whether the agent is offered any tool.
+    shell_tool
+        The form in which the responses backend offers the shell: our own function, or one of the
+        two that models have been trained on.
+    web_search
+        Whether the model's host may search the web.
+    account
+        The name of a sign-in beside the first one.
+    token_source
+        Where a ChatGPT token comes from: ``local``, a file or the keyring; ``http``, ``ssh``, a
+        remote host's; ``command``, what a program prints.
+    token_file, token_url, token_host, token_command
+        What that source needs; `token_host` is ``user@host`` or ``user@host:port``.
+    token_key, token_password
+        What it asks for; read from the environment alone.
     """
+
+    backend: str = "auto"
 
     model: str | None = None
     effort: str | None = None
@@ -77,9 +113,24 @@ class Settings:
     reuse: bool = False
     tape: str | None = None
     api_key: str | None = None
+    aliases: tuple[tuple[str, str], ...] = ()
+    base_url: str | None = None
+    env_key: str | None = None
+    chatgpt: bool = False
+    tools: bool = True
+    shell_tool: str = "function"
+    web_search: bool = False
+    account: str | None = None
+    token_source: str = "local"  # noqa: S105 - a kind of place
+    token_file: str | None = None
+    token_url: str | None = None
+    token_host: str | None = None
+    token_command: str | None = None
+    token_key: str | None = None
+    token_password: str | None = None
 
     def __repr__(self) -> str:
-        shown = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name != "api_key")
+        shown = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name not in SECRET)
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown)})"
 
 
@@ -149,6 +200,11 @@ def allowance(words: Iterable[str], base: Path) -> Allowance:
     return Allowance(kinds=frozenset(kinds), folders=tuple(folders))
 
 
+def backend(value: str) -> str:
+    """Return the backend that `value` names."""
+    return _one_of(BACKENDS, value)
+
+
 def sandbox_mode(value: str) -> SandboxMode:
     """Return the sandbox mode that `value` names, in our words or Codex's."""
     return _one_of(SANDBOX_MODES, SANDBOX_ALIASES.get(value, value))
@@ -208,12 +264,37 @@ def _flag(value: str | bool) -> bool:  # noqa: FBT001 - a trait or a word
     return _FLAGS[value.lower()]
 
 
+def _aliases(value: str | tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Return pairs of names, of ``name=model`` with commas between."""
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+    found = tuple((name.strip(), model.strip()) for name, _, model in pairs)
+    if not all(name and model for name, model in found):
+        raise ValueError("it must be NAME=MODEL, with commas between")
+    return found
+
+
+def _url(value: str) -> str:
+    if not value.startswith(("https://", "http://")):
+        raise ValueError("it must begin with https:// or http://")
+    return value.rstrip("/")
+
+
 _FLAGS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 _CHECKS: Final[dict[str, Any]] = {
+    "backend": backend,
     "sandbox": sandbox_mode,
     "approval": approval_policy,
     "timeout_s": seconds,
+    "aliases": _aliases,
+    "base_url": _url,
+    "chatgpt": _flag,
+    "tools": _flag,
+    "shell_tool": partial(_one_of, SHELL_TOOLS),
+    "web_search": _flag,
+    "token_source": partial(_one_of, TOKEN_SOURCES),
     "agents_md": _flag,
     "audit": _flag,
     "widget": _flag,

@@ -7,7 +7,7 @@ newer version wrote survive being read and written here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, assert_never, get_args
 
 import msgspec
@@ -30,6 +30,7 @@ from codex_magic.items import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from codex_magic.policy import ApprovalPolicy, SandboxPolicy
@@ -40,6 +41,22 @@ REUSED: Final = "shown from the notebook: no model was asked"
 """The notice of a turn that was taken from the notebook instead of being asked again."""
 PLAN_ID: Final = "plan"
 PROMPT_ID: Final = "prompt"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that goes with a prompt.
+
+    Parameters
+    ----------
+    name
+        What a person calls it: a file, a variable, an address.
+    url
+        A ``data:`` URL, or an ``https:`` one where the backend may fetch it itself.
+    """
+
+    name: str
+    url: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +86,12 @@ class TurnRequest:
         Seconds each command may take; None leaves the default.
     quiet
         Show the answer only.
+    images
+        What the model is to look at beside the prompt.
+    schema
+        The JSON Schema that the answer must fit; None for prose.
+    backend
+        Where this turn is to run; None leaves it to the settings.
     """
 
     prompt: str
@@ -87,6 +110,9 @@ class TurnRequest:
     approval: ApprovalPolicy = "on-request"
     timeout_s: float | None = None
     quiet: bool = False
+    images: tuple[Image, ...] = ()
+    schema: Mapping[str, Any] | None = None
+    backend: str | None = None
 
     @property
     def cwd(self) -> Path:
@@ -309,7 +335,14 @@ def opening(request: TurnRequest, *, backend: str, tape: str = "") -> Turn:
         private=request.private,
         sandbox=request.policy.mode,
         approval=request.approval,
-        items=(UserMessage(id=PROMPT_ID, status="completed", text=Text(request.prompt)),),
+        items=(
+            UserMessage(
+                id=PROMPT_ID,
+                status="completed",
+                text=Text(request.prompt),
+                images=tuple(image.name for image in request.images),
+            ),
+        ),
         tape=tape,
     )
 

@@ -230,6 +230,7 @@ def test_the_help_names_every_option_and_its_choices() -> None:
         "--add-dir DIR",
         "--cwd DIR",
         "--timeout SECONDS",
+        "--backend BACKEND",
         "-q, --quiet",
         "-h, --help",
     ]

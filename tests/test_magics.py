@@ -23,7 +23,7 @@ from codex_magic.policy import Grant, SandboxPolicy
 from codex_magic.sandbox import probe
 from codex_magic.sandbox.audit import Finished, Log, Started
 from codex_magic.session import Session
-from codex_magic.settings import Settings
+from codex_magic.settings import SECRET, Settings
 from codex_magic.turn import TurnRequest
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def test_every_default_that_has_no_other_door_is_a_trait(
     assert isinstance(loaded, magics.CodexMagics)
     assert loaded.session().settings.summary == "detailed"
     fields = {field.name for field in dataclasses.fields(Settings)}
-    assert fields - set(magics.CodexMagics.class_own_traits()) == {"tape", "api_key"}
+    assert fields - set(magics.CodexMagics.class_own_traits()) == {"tape", *SECRET}
 
 
 # --- cells -----------------------------------------------------------------------------------

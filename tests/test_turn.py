@@ -51,7 +51,7 @@ def values(kind: type[Any], **known: st.SearchStrategy[Any]) -> st.SearchStrateg
 receipts = values(it.Receipt)
 steps = st.lists(values(it.PlanStep), max_size=2).map(tuple)
 ITEMS = {
-    it.UserMessage: {},
+    it.UserMessage: {"images": st.lists(any_text, max_size=2).map(tuple)},
     it.AgentMessage: {},
     it.Reasoning: {},
     it.CommandExecution: {
@@ -70,6 +70,7 @@ ITEMS = {
     it.ToolCall: {},
     it.Question: {"options": st.lists(any_text, max_size=2).map(tuple)},
     it.Plan: {"steps": steps},
+    it.Compaction: {},
     it.WebSearch: {},
     it.UnknownItem: {"data": st.dictionaries(any_text, some_json, max_size=2)},
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from codex_magic.errors import CellError
 from codex_magic.events import Event, Notice
@@ -16,6 +16,7 @@ from codex_magic.events import Event, Notice
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from codex_magic.items import Streams
     from codex_magic.notebook.records import Kept
     from codex_magic.turn import TurnRequest
 
@@ -38,10 +39,20 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ToolAnswer:
-    """What a tool call came to, in text that the model reads."""
+    """What a tool call came to, in text that the model reads.
+
+    Parameters
+    ----------
+    images
+        ``data:`` URLs of images that belong to it.
+    streams
+        The same of a command, for models that have a shell of their own in mind.
+    """
 
     text: str
     success: bool = True
+    images: tuple[str, ...] = ()
+    streams: Streams | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +110,94 @@ class StoredTurn:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who pays for the turns; `kind` is empty where nobody is signed in."""
+    """Who pays for the turns; `kind` is empty where nobody is signed in.
+
+    Parameters
+    ----------
+    kind
+        ``chatgpt``, ``apiKey`` or another word of the backend's.
+    detail
+        Who that is, in words without a secret.
+    plan
+        What the account has booked.
+    source
+        Where the credential comes from, in words.
+    expires_at
+        When it must be renewed, in seconds since the epoch; None where that is not known.
+    """
 
     kind: str = ""
     detail: str = ""
     needed: bool = True
+    plan: str = ""
+    source: str = ""
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that can be asked for; `context_tokens` is 0 where nobody says how much it can read."""
+
+    id: str
+    name: str = ""
+    description: str = ""
+    efforts: tuple[str, ...] = ()
+    default_effort: str = ""
+    context_tokens: int = 0
+    sees_images: bool = True
+    hidden: bool = False
+    is_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A limit that fills up and empties; `resets_at` is in seconds since the epoch."""
+
+    used_percent: float
+    length_s: int
+    resets_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How much of an account's limits is used; `credits` and `reached` are words, or empty."""
+
+    plan: str = ""
+    windows: tuple[Window, ...] = ()
+    credits: str = ""
+    reached: str = ""
+
+
+class SignIn(Protocol):
+    """A sign-in that waits for a person.
+
+    Parameters
+    ----------
+    url
+        Where the person signs in.
+    code
+        What is typed in there; empty where the address says it all.
+    """
+
+    url: str
+    code: str
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the person and return whether they have signed in by now.
+
+        Raises
+        ------
+        SetupError
+            They cannot sign in this way, or have refused.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Give it up; nothing is left running."""
+        ...
+
+
+SignInWay = Literal["device", "browser"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +294,38 @@ class Backend(Protocol):
 
     def account(self) -> Account:
         """Return who is signed in."""
+        ...
+
+    def sign_in(self, way: SignInWay) -> SignIn:
+        """Begin to sign a person in; the caller waits, or cancels.
+
+        Raises
+        ------
+        SetupError
+            It cannot be done here.
+        """
+        ...
+
+    def sign_in_with_key(self, key: str) -> None:
+        """Keep an API key for this and later kernels."""
+        ...
+
+    def sign_out(self) -> None:
+        """Revoke and forget what a sign-in brought; without one this does nothing."""
+        ...
+
+    def models(self) -> Sequence[Model]:
+        """Return the models that can be asked for, those that nobody lists included."""
+        ...
+
+    def quota(self) -> Quota:
+        """Return how much of the account's limits is used.
+
+        Raises
+        ------
+        BackendError, SetupError
+            The backend cannot tell.
+        """
         ...
 
     def close(self) -> None:

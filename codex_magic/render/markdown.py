@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from codex_magic.items import (
     AgentMessage,
     CommandExecution,
+    Compaction,
     FileChange,
     Item,
     Plan,
@@ -73,6 +74,10 @@ def _block(item: Item, turn: Turn) -> str:  # noqa: C901 - one flat table
             said = f"{_code(item.tool)} · {item.status.replace('_', ' ')}"
             inside = words.clean("\n".join(filter(None, (item.arguments, str(item.output)))))
             return _details(said, fenced(words.shortened(inside, words.SAVED_OUTPUT_BYTES)))
+        case Compaction():
+            return _details(
+                "The thread was long; its beginning was summarised", harmless(str(item.text))
+            )
         case WebSearch():
             return _note(f"searched the web for {item.query}")
         case UnknownItem():

@@ -12,6 +12,7 @@ from codex_magic.items import (
     CELL_ADDED,
     AgentMessage,
     CommandExecution,
+    Compaction,
     FileChange,
     Item,
     Plan,
@@ -85,7 +86,7 @@ def _was(turn: Turn) -> str:
     return "" if turn.status == "failed" else "was "
 
 
-def _block(item: Item, *, live: bool, asked: bool) -> str:  # noqa: C901 - one flat table
+def _block(item: Item, *, live: bool, asked: bool) -> str:  # noqa: C901, PLR0912 - one flat table
     match item:
         case AgentMessage():
             return words.prose(str(item.text) or str(item.draft))
@@ -104,6 +105,8 @@ def _block(item: Item, *, live: bool, asked: bool) -> str:  # noqa: C901 - one f
         case ToolCall():
             ended = "" if live and item.status == "in_progress" else f": {item.status}"
             return f"tool {words.clean(item.tool)}{ended}"
+        case Compaction():
+            return "(the thread was long; its beginning was summarised)"
         case WebSearch():
             return f"web search: {words.clean(item.query)}"
         case UnknownItem():

@@ -24,6 +24,7 @@ from codex_magic.items import (
     EMPTY,
     AgentMessage,
     CommandExecution,
+    Compaction,
     FileChange,
     Item,
     Plan,
@@ -153,6 +154,7 @@ def _item(item: Item, *, asked: bool) -> Json:
 _KINDS: Final[dict[type, str]] = {
     AgentMessage: "message",
     CommandExecution: "command",
+    Compaction: "compaction",
     FileChange: "change",
     Plan: "plan",
     Question: "question",
@@ -164,7 +166,7 @@ _KINDS: Final[dict[type, str]] = {
 }
 
 
-def _facts(item: Item, asked: bool) -> Json:  # noqa: FBT001 - as `_item` has it
+def _facts(item: Item, asked: bool) -> Json:  # noqa: C901, FBT001 - one flat table, as `_item` has it
     match item:
         case AgentMessage():
             return {"phase": item.phase or ""}
@@ -188,6 +190,8 @@ def _facts(item: Item, asked: bool) -> Json:  # noqa: FBT001 - as `_item` has it
             return {"head": words.clean(item.kind) or "something new"}
         case WebSearch():
             return {"head": words.clean(item.query)}
+        case Compaction():
+            return {"head": "The thread was long; its beginning was summarised"}
         case Reasoning() | UserMessage():
             return {}
 

@@ -15,7 +15,7 @@ from codex_magic.events import Event
 if TYPE_CHECKING:
     import threading
 
-    from codex_magic.items import Item
+    from codex_magic.items import Item, Streams
     from codex_magic.policy import Excess, Grant, Permission
     from codex_magic.tools.ask_user import QuestionCall
     from codex_magic.turn import TurnRequest
@@ -36,11 +36,21 @@ class BeyondError(ArgumentsError):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a call ended: the finished item, and the text that the model gets."""
+    """How a call ended: the finished item, and the text that the model gets.
+
+    Parameters
+    ----------
+    images
+        ``data:`` URLs of images that the model gets beside the text.
+    streams
+        What a command wrote, apart; None for what was not run.
+    """
 
     item: Item
     text: str
     success: bool
+    images: tuple[str, ...] = ()
+    streams: Streams | None = None
 
 
 class Call(Protocol):

@@ -16,7 +16,7 @@ import msgspec
 
 from codex_magic import sandbox
 from codex_magic.events import ItemDelta, ItemStarted
-from codex_magic.items import CommandExecution, Status, Text
+from codex_magic.items import CommandExecution, Status, Streams, Text
 from codex_magic.policy import Grant, Limits
 from codex_magic.render import words
 from codex_magic.sandbox.rules import Judgement
@@ -217,7 +217,14 @@ class ShellCall:
             message=result.message,
             receipt=result.receipt,
         )
-        return Outcome(item, describe(item), success=result.outcome == "exit")
+        streams = Streams(
+            stdout=result.stdout,
+            stderr="\n".join(filter(None, (result.stderr, result.message))),
+            exit_code=result.exit_code,
+            timed_out=result.outcome == "timeout",
+        )
+        good = result.outcome == "exit"
+        return Outcome(item, describe(item), success=good, streams=streams)
 
     def decline(self, reason: str, permission: Permission) -> Outcome:
         """Return the outcome of not running it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from codex_magic.backends.appserver.backend import AGAIN, HINTS, hint
+from codex_magic.backends.hints import AGAIN, HINTS, hint
 from codex_magic.testing import cut, failed, raw, say, status
 
 HALF = "A first half"

@@ -21,7 +21,6 @@ from codex_magic import binary
 from codex_magic import events as ev
 from codex_magic.backends.appserver import wire
 from codex_magic.backends.appserver.connection import (
-    AGAIN,
     Connection,
     ConnectionLostError,
     Message,
@@ -30,7 +29,11 @@ from codex_magic.backends.appserver.threads import Threads
 from codex_magic.backends.base import (
     Account,
     Mailbox,
+    Model,
+    Quota,
     Seat,
+    SignIn,
+    SignInWay,
     Start,
     StoredThread,
     StoredTurn,
@@ -38,6 +41,7 @@ from codex_magic.backends.base import (
     ToolSpec,
     TurnInput,
 )
+from codex_magic.backends.hints import SIGN_IN
 from codex_magic.errors import BackendError, CellError, SetupError
 from codex_magic.items import Text, UserMessage
 
@@ -46,31 +50,8 @@ if TYPE_CHECKING:
 
     from codex_magic.turn import TurnRequest
 
-SIGN_IN: Final = (
-    "Three ways: type `codex-magic login` in a terminal; or set OPENAI_API_KEY and restart the kernel; "
-    "or see it work without an account: type `codex-magic demo` in a terminal"
-)
-
 STEER_S: Final = 2.0
 """Seconds that adding to a turn may hold up the turn."""
-
-HINTS: Final[Mapping[str, str]] = {
-    "unauthorized": "Sign in again: type `codex-magic login` in a terminal",
-    "usageLimitExceeded": "Wait until your limit resets, or choose another model with -m",
-    "rateLimitExceeded": "Wait a little, then run the cell again",
-    "contextWindowExceeded": "Start afresh with %%codex --new",
-    "badRequest": "Check the options of the cell, the model's name first",
-    "connectionLost": "Run the cell again: Codex is started anew and the thread goes on",
-}
-
-
-def hint(error: ev.TurnError) -> str:
-    """Return what to do about a failed turn."""
-    if error.kind.endswith(" 401"):
-        return HINTS["unauthorized"]
-    if error.kind.endswith(" 429"):
-        return HINTS["rateLimitExceeded"]
-    return HINTS.get(error.kind.split(" ")[0], AGAIN)
 
 
 @dataclass(slots=True)
@@ -247,6 +228,26 @@ class AppServerBackend:
     def account(self) -> Account:
         """Return who is signed in."""
         return self._signed_in(_here())
+
+    def sign_in(self, way: SignInWay) -> SignIn:
+        """Begin to sign a person in; see `Backend.sign_in`."""
+        raise NotImplementedError
+
+    def sign_in_with_key(self, key: str) -> None:
+        """Keep an API key for this and later kernels."""
+        raise NotImplementedError
+
+    def sign_out(self) -> None:
+        """Revoke and forget what a sign-in brought."""
+        raise NotImplementedError
+
+    def models(self) -> list[Model]:
+        """Return the models that can be asked for."""
+        raise NotImplementedError
+
+    def quota(self) -> Quota:
+        """Return how much of the account's limits is used."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """End the server."""

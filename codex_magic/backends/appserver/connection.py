@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from codex_magic.backends.hints import AGAIN
 from codex_magic.errors import BackendError
 from codex_magic.mask import mask
 
@@ -37,7 +38,6 @@ LONGEST_LINE: Final = 32 * 1024 * 1024
 LAST_BREATH_S: Final = 1.0
 """Seconds a process has to end after it has closed its output."""
 
-AGAIN: Final = "Run the cell again; if it stays, type %codex doctor"
 
 Message = dict[str, Any]
 

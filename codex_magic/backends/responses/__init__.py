@@ -1,0 +1,1 @@
+"""Turns over the Responses API, without the Codex program."""
