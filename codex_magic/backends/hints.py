@@ -21,11 +21,33 @@ SIGN_IN: Final = (
 
 HINTS: Final[Mapping[str, str]] = {
     "unauthorized": "Sign in again: type `codex-magic login` in a terminal",
+    "forbidden": (
+        "Type %codex status to see which account is in use; "
+        "a company's network or a VPN can also be the reason"
+    ),
     "usageLimitExceeded": "Wait until your limit resets, or choose another model with -m",
+    "usageNotIncluded": "Sign in with another account, or set OPENAI_API_KEY and restart the kernel",
+    "insufficientQuota": "Add credit to the account or raise its budget, then run the cell again",
     "rateLimitExceeded": "Wait a little, then run the cell again",
+    "serverOverloaded": "Wait a few minutes, then run the cell again",
     "contextWindowExceeded": "Start afresh with %%codex --new",
     "badRequest": "Check the options of the cell, the model's name first",
-    "connectionLost": "Run the cell again: Codex is started anew and the thread goes on",
+    "notFound": "Check the address: CODEX_MAGIC_BASE_URL, where you have set it, usually ends in /v1",
+    "redirected": "Put the address it sends you to into CODEX_MAGIC_BASE_URL, if you trust that host",
+    "badStream": (
+        "Check the address: CODEX_MAGIC_BASE_URL, where you have set it, "
+        "must lead to a host of the Responses API"
+    ),
+    "certificate": (
+        "Where a company's proxy has a certificate of its own, "
+        "set SSL_CERT_FILE to its file and restart the kernel"
+    ),
+    "proxy": "Check HTTPS_PROXY and NO_PROXY, then restart the kernel",
+    "httpConnectionFailed": "Check the network and the address, then run the cell again",
+    "connectionLost": "Run the cell again: the thread goes on where it was",
+    "cyberPolicy": "Say in the prompt what the work is for, or ask for something else",
+    "contentFilter": "Ask for it in other words",
+    "maxOutputTokens": "Ask the agent to go on, or for less at once",
 }
 
 
