@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from codex_magic.errors import CellError
@@ -331,3 +332,8 @@ class Backend(Protocol):
     def close(self) -> None:
         """End everything this backend started."""
         ...
+
+
+def instructions() -> str:
+    """Return what every model is told about living in a notebook."""
+    return files("codex_magic").joinpath("instructions.md").read_text(encoding="utf-8")

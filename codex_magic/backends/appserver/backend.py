@@ -13,7 +13,6 @@ import threading
 import uuid
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as installed_version
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +39,7 @@ from codex_magic.backends.base import (
     ToolAnswer,
     ToolSpec,
     TurnInput,
+    instructions,
 )
 from codex_magic.backends.hints import SIGN_IN
 from codex_magic.errors import BackendError, CellError, SetupError
@@ -433,8 +433,3 @@ def _belongs(params: wire.Json, turn: _RunningTurn, method: str) -> bool:
     if about is None:
         return True
     return about == turn.turn_id or (turn.turn_id is None and method == "turn/started")
-
-
-def instructions() -> str:
-    """Return what every model is told about living in a notebook."""
-    return files("codex_magic").joinpath("instructions.md").read_text(encoding="utf-8")
