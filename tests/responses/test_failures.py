@@ -313,7 +313,7 @@ STATUSES: dict[str, tuple[int, dict[str, str], bytes, tuple[str, bool, float | N
         307,
         {"Location": "https://elsewhere.example/?token=abc"},
         b"",
-        ("redirected", False, None, "the model's host sends the request elsewhere (307)"),
+        ("redirected", False, None, "the model's host sends the request elsewhere (307): to elsewhere.example"),
     ),
     "a proxy": (
         407,
@@ -336,7 +336,7 @@ STATUSES: dict[str, tuple[int, dict[str, str], bytes, tuple[str, bool, float | N
             False,
             None,
             (
-                "the model's host does not answer with a stream of the Responses API: "
+                "the model's host does not answer as the Responses API does: "
                 "it sent a web page, “Welcome”"
             ),
         ),

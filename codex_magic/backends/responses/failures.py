@@ -54,6 +54,13 @@ class Failure(BackendError):  # noqa: N818 - its kind says what it is
         self.after_s = after_s
 
 
+class AbortedError(BackendError):
+    """The request was given up on this side."""
+
+    def __init__(self) -> None:
+        super().__init__("the request was given up")
+
+
 _Verdict = tuple[str, bool]
 
 CODES: Final[Mapping[str, _Verdict]] = {
@@ -109,7 +116,7 @@ REASONS: Final[Mapping[str, str]] = {
 
 SENTENCES: Final[Mapping[str, str]] = {
     "badRequest": "the model's host refused the request",
-    "badStream": "the model's host does not answer with a stream of the Responses API",
+    "badStream": "the model's host does not answer as the Responses API does",
     "connectionLost": "the model's host gave up waiting",
     "contentFilter": "the host's content filter stopped the answer",
     "contextWindowExceeded": "the thread has become longer than the model can read",
@@ -204,6 +211,6 @@ def _failure(
         message = said.usage_limit(found, now)
     else:
         number = f" ({status})" if status is not None and status not in _SUCCESS else ""
-        words = said.clean(found.message, secrets)
+        words = said.clean(found.elsewhere if kind == "redirected" else found.message, secrets)
         message = f"{SENTENCES[kind]}{number}{': ' if words else ''}{words}"
     return Failure(message, kind=kind, status=status, retries=retries, after_s=after_s)

@@ -40,6 +40,7 @@ _AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
 _UNITS: Final = (("ms", 0.001), ("mil", 0.001), ("s", 1), ("m", 60), ("h", 3600), ("d", 86400))
 _QUERY: Final = re.compile(r"(https?://[^\s?#\"'<>]+)[?#][^\s\"'<>)]*", re.IGNORECASE)
 _USER: Final = re.compile(r"(https?://)[^\s/@\"'<>]*@", re.IGNORECASE)
+_HOST: Final = re.compile(r"(?:https?:)?//(?:[^/?#@]*@)?([\w.:\[\]-]+)", re.IGNORECASE)
 _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _CHARSET: Final = re.compile(r"charset=\"?([\w.:-]+)", re.IGNORECASE)
 
@@ -72,6 +73,12 @@ class Said(NamedTuple):
     def should_retry(self) -> bool | None:
         """What the host says outright about another try."""
         return {"true": True, "false": False}.get(self.headers.get("x-should-retry", ""))
+
+    @property
+    def elsewhere(self) -> str:
+        """The host that a redirection leads to."""
+        found = _HOST.match(self.headers.get("location", ""))
+        return f"to {found[1]}" if found else ""
 
     def after_s(self, now: float) -> float | None:
         """Return the seconds after which the host wants to be asked again."""

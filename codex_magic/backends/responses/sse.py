@@ -138,7 +138,8 @@ class Decoder:
             if raw.strip() == b"[DONE]":
                 return
             event = _mended(raw)
-        events.append(event if isinstance(event, dict) and "type" in event else _typed(event))
+        is_typed = isinstance(event, dict) and isinstance(event.get("type"), str)
+        events.append(event if is_typed else _typed(event))
 
 
 def _mended(raw: bytes) -> Any:
