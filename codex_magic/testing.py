@@ -1,100 +1,85 @@
 """Fakes for the tests of people who build on this package.
 
 `FakeModel` is a model's server that says what a test has scripted, to the real Codex binary or
-to any client of the Responses API. It does not judge what it is asked: a test reads that from
-`requests`, with the readers below.
+to any client of the Responses API. It does not judge what it is asked unless it is told to: a
+test reads that from `requests`, with the readers below.
 """
 
 from __future__ import annotations
 
-import secrets
+import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from codex_magic.tape import request as asked
-from codex_magic.tape.format import Chunk, Response
-from codex_magic.tape.server import Served, Server
-from codex_magic.tape.wire import Reply, Setting, Stream, answer, error
+from codex_magic.tape import strict as judging
+from codex_magic.tape.hosts import Host
+from codex_magic.tape.script import (
+    Part,
+    call,
+    compacted,
+    custom,
+    cut,
+    done_without_output,
+    failed,
+    headers,
+    incomplete,
+    js,
+    local_shell_call,
+    pause_at,
+    rate_limits,
+    raw,
+    refusal,
+    response,
+    say,
+    search,
+    shell_call,
+    status,
+    stream_error,
+    think,
+    usage,
+)
+from codex_magic.tape.server import Served, Server, setting
+from codex_magic.tape.steps import Reply, Stream
+from codex_magic.tape.wire import answer, error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from codex_magic.tape.format import Response
     from codex_magic.tape.request import Body, Request
+    from codex_magic.tape.strict import Profile
 
 __all__ = [
     "FakeModel",
     "OfferedTools",
     "call",
+    "compacted",
+    "custom",
     "cut",
     "developer_texts",
+    "done_without_output",
     "failed",
+    "headers",
+    "incomplete",
     "js",
+    "local_shell_call",
     "offered_tools",
     "pause_at",
+    "rate_limits",
     "raw",
+    "refusal",
     "say",
+    "search",
+    "shell_call",
     "status",
+    "stream_error",
     "think",
     "tool_outputs",
+    "usage",
     "user_texts",
 ]
-
-PROMPT: Final = "(scripted)"
-CHANNELS: Final[dict[str | None, str]] = {
-    None: "message",
-    "commentary": "commentary",
-    "final_answer": "answer",
-}
-
-Part = Chunk | Response
-"""One piece of a scripted response; a `Response` stands alone."""
-
-
-def say(text: str, phase: Literal["commentary", "final_answer"] | None = None) -> Chunk:
-    """Return a message of the agent."""
-    return Chunk(0, CHANNELS[phase], text)
-
-
-def think(text: str) -> Chunk:
-    """Return a summary of thoughts."""
-    return Chunk(0, "reasoning", text)
-
-
-def call(tool: str, /, **arguments: object) -> Chunk:
-    """Return a tool call, sent in the shape of the model that Codex addresses."""
-    return Chunk(0, "call", {"tool": tool, "arguments": arguments})
-
-
-def js(source: str) -> Chunk:
-    """Return a script, for models in code mode."""
-    return Chunk(0, "js", source)
-
-
-def raw(event: dict[str, Any]) -> Chunk:
-    """Return an event that goes over the wire as it is."""
-    return Chunk(0, "event", event)
-
-
-def pause_at(gate: str) -> Chunk:
-    """Return a stop until the test opens ``model.gate(gate)``."""
-    return Chunk(0, "gate", gate)
-
-
-def cut() -> Chunk:
-    """Return the end of the connection."""
-    return Chunk(0, "cut")
-
-
-def failed(code: str, message: str) -> Chunk:
-    """Return a failure after the response began."""
-    return Chunk(0, "failed", {"code": code, "message": message})
-
-
-def status(
-    code: int, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
-) -> Response:
-    """Return an HTTP error in the place of a response."""
-    return Response(prompt=PROMPT, status=code, body=body or {}, headers=headers or {})
 
 
 class FakeModel(Served):
@@ -104,49 +89,86 @@ class FakeModel(Served):
     ----------
     *responses
         Each is one part, or a list of the parts that make up one response.
+    strict
+        Refuse what this host refuses: ``chatgpt`` or ``api``. A refusal uses up no response.
+    models
+        Rows of the catalogue, as ChatGPT's host gives them.
+    usage_report
+        What ``/backend-api/wham/usage`` says.
+    accounts_check
+        What ``/backend-api/wham/accounts/check`` says.
+    require_token
+        The bearer token without which nothing is answered, or what tells whether one is good.
 
     Attributes
     ----------
     requests
-        The body of each request so far.
+        The body of each model request so far.
     headers
         The headers of each, by their names in lower case.
+    refused
+        What was refused, by the token or by the strict host.
+    looked_up
+        The other requests: for models, usage, accounts.
+    sent_at
+        When the first delta of a response left, on the clock of `time.perf_counter`, by the
+        response's place among the requests.
     """
 
-    def __init__(self, *responses: Part | Sequence[Part]) -> None:
+    def __init__(
+        self,
+        *responses: Part | Sequence[Part],
+        strict: Profile | None = None,
+        models: Sequence[Mapping[str, Any]] | None = None,
+        usage_report: Mapping[str, Any] | None = None,
+        accounts_check: Mapping[str, Any] | None = None,
+        require_token: str | Callable[[str], bool] | None = None,
+    ) -> None:
+        self.strict = strict
+        self.host = Host(models, usage_report, accounts_check, require_token)
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.refused: list[Reply] = []
+        self.looked_up: list[Request] = []
+        self.sent_at: dict[int, float] = {}
         self._script: deque[Response] = deque()
-        for response in responses:
-            self.enqueue(*([response] if isinstance(response, Part) else response))
-        self._server = Server(self._respond)
+        for one in responses:
+            self.enqueue(*([one] if isinstance(one, Part) else one))
+        self._server = Server(self._respond, self._look_up, self._began)
 
     def enqueue(self, *parts: Part) -> None:
         """Append one response to the script."""
-        chunks = tuple(part for part in parts if isinstance(part, Chunk))
-        if not chunks and len(parts) == 1 and isinstance(parts[0], Response):
-            self._script.append(parts[0])
-        elif len(chunks) == len(parts):
-            self._script.append(Response(prompt=PROMPT, chunks=chunks))
-        else:
-            raise ValueError("a status stands alone: it is the whole response")
+        self._script.append(response(*parts))
 
     def _respond(self, request: Request) -> Reply | Stream:
+        number = len(self.requests)
         self.requests.append(dict(request.body))
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
+        if refused := self._refusal(request):
+            self.refused.append(refused)
+            return refused
         if not self._script:
             said = f"the script is over: this is request {len(self.requests)}"
             return error(500, "script_over", said)
-        return answer(self._script.popleft(), _setting(request.body))
+        given = answer(self._script.popleft(), setting(request))
+        return replace(given, number=number) if isinstance(given, Stream) else given
 
+    def _refusal(self, request: Request) -> Reply | None:
+        if refused := self.host.turn_away(request):
+            return refused
+        if self.strict is None:
+            return None
+        return judging.refusal(self.strict, request, self.host.models or ())
 
-def _setting(body: Body) -> Setting:
-    return Setting(
-        shape=asked.shape(body),
-        stem=secrets.token_hex(6),
-        model=str(body.get("model", "")),
-        input_words=asked.words(body),
-    )
+    def _look_up(self, request: Request) -> Reply | None:
+        self.looked_up.append(request)
+        refused = self.host.turn_away(request)
+        if refused:
+            self.refused.append(refused)
+        return refused or self.host.look_up(request)
+
+    def _began(self, stream: Stream) -> None:
+        self.sent_at[stream.number] = time.perf_counter()
 
 
 class OfferedTools(NamedTuple):
@@ -170,7 +192,7 @@ def offered_tools(body: Body) -> OfferedTools:
 
 
 def tool_outputs(body: Body) -> list[str]:
-    """Return what the tools gave so far, in order."""
+    """Return what the tools gave so far, in order; of a shell, all that its commands printed."""
     return [asked.output(item) for item in asked.items(body) if asked.is_output(item)]
 
 

@@ -8,19 +8,20 @@ sent again gets the same answer.
 from __future__ import annotations
 
 import re
-import secrets
 import shlex
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from codex_magic.tape import request as asked
 from codex_magic.tape.format import Chunk, Expectation, Response, Tape, clip, normal
-from codex_magic.tape.server import Served, Server
-from codex_magic.tape.wire import Reply, Setting, Stream, answer, error
+from codex_magic.tape.hosts import Host
+from codex_magic.tape.server import Served, Server, setting
+from codex_magic.tape.wire import answer, error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from codex_magic.tape.request import Body, Request
+    from codex_magic.tape.steps import Reply, Stream
 
 OUTCOME: Final = re.compile(r"^outcome: (.+)$", re.MULTILINE)
 PRINTED: Final = re.compile(r"^output:", re.MULTILINE)
@@ -58,7 +59,7 @@ class Player(Served):
         self._on_mismatch = on_mismatch
         self._reported: set[tuple[str, int, int]] = set()
         self._broken: dict[tuple[str, int, int], int] = {}
-        self._server = Server(self._respond)
+        self._server = Server(self._respond, Host().look_up)
 
     def _respond(self, request: Request) -> Reply | Stream:
         body = request.body
@@ -72,7 +73,8 @@ class Player(Served):
             return error(400, "not_on_tape", said)
         response = self._unbroken(place, candidates)
         self._compare(place, turn, response)
-        return answer(response, self._setting(body))
+        header = self.tape.header
+        return answer(response, setting(request, header.model, header.words_per_s))
 
     def _unbroken(self, place: tuple[str, int, int], candidates: list[Response]) -> Response:
         """Return the next of several responses to one request: faults come first, each once."""
@@ -81,15 +83,6 @@ class Player(Served):
         played = self._broken.get(place, 0)
         self._broken[place] = played + 1
         return candidates[min(played, len(candidates) - 1)]
-
-    def _setting(self, body: Body) -> Setting:
-        return Setting(
-            shape=asked.shape(body),
-            stem=secrets.token_hex(6),
-            model=str(body.get("model", self.tape.model)),
-            words_per_s=self.tape.header.words_per_s,
-            input_words=asked.words(body),
-        )
 
     def _compare(self, place: tuple[str, int, int], turn: Turn, response: Response) -> None:
         if not response.expect or place in self._reported or self._on_mismatch is None:

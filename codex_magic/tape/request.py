@@ -1,4 +1,4 @@
-"""What Codex asked: a model request, read in either of its two shapes.
+"""What was asked: a model request, read in either of its two shapes.
 
 Older models are offered function tools and call them by name. The newer ones work in *code
 mode*: they are offered `exec`, and reach every other tool from the script they write for it.
@@ -15,6 +15,8 @@ from typing import Any, Final, Literal
 Body = Mapping[str, Any]
 Shape = Literal["functions", "code"]
 
+CHATGPT: Final = "/backend-api/"
+"""Below this path is what only ChatGPT's host has."""
 SCRIPT_HEADER: Final = re.compile(r"\AScript \w+[^\n]*\nWall time [^\n]*\nOutput:\n")
 """What code mode puts in front of the output of a script."""
 HEADING: Final = re.compile(r"^### `([^`]+)`", re.MULTILINE)
@@ -23,12 +25,28 @@ HEADING: Final = re.compile(r"^### `([^`]+)`", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request; `body` is the decoded JSON of a POST."""
+    """One HTTP request; `body` is the decoded JSON of a POST, `path` is without the query."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: Body
+    query: str = ""
+
+    def header(self, name: str) -> str:
+        """Return a header, whatever the case of its name; empty if it was not sent."""
+        return next((v for k, v in self.headers.items() if k.lower() == name.lower()), "")
+
+    @property
+    def token(self) -> str:
+        """The bearer token; empty without one."""
+        kind, _, token = self.header("authorization").partition(" ")
+        return token.strip() if kind.lower() == "bearer" else ""
+
+    @property
+    def for_chatgpt(self) -> bool:
+        """Whether this is asked of ChatGPT's host and not of the API's."""
+        return self.path.startswith(CHATGPT)
 
 
 def items(body: Body) -> list[dict[str, Any]]:
@@ -50,7 +68,13 @@ def parts(item: Mapping[str, Any]) -> list[str]:
         return [content]
     if not isinstance(content, list):
         return []
-    return [str(p["text"]) for p in content if isinstance(p, dict) and "text" in p]
+    return [_text(p) for p in content if isinstance(p, dict)]
+
+
+def _text(part: Mapping[str, Any]) -> str:
+    if "outcome" in part:  # one command of a shell
+        return f"{part.get('stdout', '')}{part.get('stderr', '')}"
+    return str(part.get("text", ""))
 
 
 def texts(body: Body, role: str) -> list[str]:
@@ -95,7 +119,7 @@ def words(body: Body) -> int:
 
 def direct_tools(body: Body) -> Iterator[str]:
     """Yield the tools that the model itself can call, by the names it sees."""
-    for tool in _offers(body):
+    for tool in offers(body):
         if tool.get("type") != "namespace":
             yield tool_name(tool)
             continue
@@ -106,7 +130,7 @@ def direct_tools(body: Body) -> Iterator[str]:
 
 def nested_tools(body: Body) -> Iterator[str]:
     """Yield the tools that a script of the model can reach, where there are scripts."""
-    for tool in _offers(body):
+    for tool in offers(body):
         for inner in tool.get("tools") or ():
             if inner.get("name") == "exec":
                 yield from HEADING.findall(str(inner.get("description", "")))
@@ -117,7 +141,8 @@ def tool_name(tool: Mapping[str, Any]) -> str:
     return str(tool.get("name") or tool.get("type"))
 
 
-def _offers(body: Body) -> Iterator[dict[str, Any]]:
+def offers(body: Body) -> Iterator[dict[str, Any]]:
+    """Yield what is offered to the model, wherever the request says so."""
     yield from body.get("tools") or ()
     for item in items(body):
         if item.get("type") == "additional_tools":

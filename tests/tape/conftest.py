@@ -73,7 +73,7 @@ class Client:
 
     def ask(self, *history: Json, **body: object) -> tuple[int, Any]:
         """Return the status, and the events or the error."""
-        sent = json.dumps({"model": "m", "input": list(history), **body}).encode()
+        sent = json.dumps({"model": "m", "stream": True, "input": list(history), **body}).encode()
         response = self.send("POST", "/responses", sent)
         data = response.read()
         if response.headers["Content-Type"] != "text/event-stream":

@@ -11,7 +11,8 @@ import pytest
 
 from codex_magic import tape
 from codex_magic.tape.player import compare
-from codex_magic.tape.wire import Setting, expand
+from codex_magic.tape.steps import Setting
+from codex_magic.tape.wire import expand
 
 if TYPE_CHECKING:
     from codex_magic.tape.format import Chunk, Expectation

@@ -127,9 +127,8 @@ def test_the_pace_is_the_lessons_and_gates_hold(client: Connect) -> None:
         b'{"prompt":"p","chunks":[[0,"gate","g"],[0,"answer","a"]]}'
     )
     with Player(lesson) as player:
-        response = client(player.base_url).send(
-            "POST", "/responses", b'{"input":[{"role":"user","content":"p"}]}'
-        )
+        asked = b'{"stream":true,"input":[{"role":"user","content":"p"}]}'
+        response = client(player.base_url).send("POST", "/responses", asked)
         assert player.reached("g").wait(30)
         player.gate("g").set()
         assert b"response.completed" in response.read()

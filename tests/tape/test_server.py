@@ -14,13 +14,14 @@ import pytest
 
 from codex_magic.errors import BackendError
 from codex_magic.tape.server import Server
-from codex_magic.tape.wire import Reply
+from codex_magic.tape.steps import Reply
 from codex_magic.testing import FakeModel, pause_at, say
 
 if TYPE_CHECKING:
     from codex_magic.tape.request import Request
 
 PATIENCE_S = 30
+STREAM = b'{"stream":true}'
 Connect = Callable[[str], Any]
 
 
@@ -34,7 +35,9 @@ Connect = Callable[[str], Any]
         ("DELETE", "/responses", {}, None, 404, "not_found"),
         ("POST", "/responses", {}, b"{", 400, "invalid_json"),
         ("POST", "/responses", {}, b"[]", 400, "invalid_json"),
-        ("POST", "/responses", {"Content_Encoding": "zstd"}, b"x", 415, "unsupported_encoding"),
+        ("POST", "/responses", {"Content_Encoding": "br"}, b"x", 415, "unsupported_encoding"),
+        ("POST", "/responses", {"Content_Encoding": "gzip"}, b"x", 400, "invalid_json"),
+        ("POST", "/responses", {"Content_Encoding": "zstd"}, b"x", 400, "invalid_json"),
     ],
 )
 def test_what_is_refused(  # noqa: PLR0913, PLR0917 - one column each
@@ -67,7 +70,7 @@ def test_a_large_request_is_read(client: Connect) -> None:
 
 def test_events_leave_one_by_one(client: Connect) -> None:
     with FakeModel([say("before"), pause_at("g"), say("after")]) as model:
-        response = client(model.base_url).send("POST", "/responses", b"{}")
+        response = client(model.base_url).send("POST", "/responses", STREAM)
         assert model.reached("g").wait(PATIENCE_S)
         seen = b""
         while b"output_item.done" not in seen:
@@ -85,7 +88,7 @@ def test_a_gate_may_be_opened_before_it_is_reached(client: Connect) -> None:
 
 def test_the_next_client_is_served_after_one_has_left(client: Connect) -> None:
     with FakeModel(pause_at("never"), say("here")) as model:
-        left = client(model.base_url).send("POST", "/responses", b"{}")
+        left = client(model.base_url).send("POST", "/responses", STREAM)
         assert model.reached("never").wait(PATIENCE_S)
         left.close()
         assert client(model.base_url).ask()[0] == 200
@@ -93,7 +96,7 @@ def test_the_next_client_is_served_after_one_has_left(client: Connect) -> None:
 
 def test_closing_ends_everything(client: Connect, capfd: pytest.CaptureFixture[str]) -> None:
     model = FakeModel(pause_at("never"))
-    waiting = client(model.base_url).send("POST", "/responses", b"{}")
+    waiting = client(model.base_url).send("POST", "/responses", STREAM)
     assert model.reached("never").wait(PATIENCE_S)
     model.close()
     model.close()

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codex_magic.tape.format import Chunk, Response
-from codex_magic.tape.wire import Cut, Gate, Reply, Setting, answer, expand, pieces, script
+from codex_magic.tape.steps import Cut, Gate, Reply, Setting
+from codex_magic.tape.streamed import pieces, script
+from codex_magic.tape.wire import answer, expand
 
 FUNCTIONS = Setting(shape="functions", stem="s", model="m")
 CODE = Setting(shape="code", stem="s", model="m")
@@ -101,7 +103,7 @@ def test_the_bill_is_plausible() -> None:
     assert isinstance(last, dict)
     assert last["response"]["usage"] == {
         "input_tokens": 130,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": 5,
         "output_tokens_details": {"reasoning_tokens": 2},
         "total_tokens": 135,
