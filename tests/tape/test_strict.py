@@ -77,7 +77,14 @@ CHATGPT: Json = {
     "prompt_cache_key": "k",
     "text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}},
 }
-API: Json = {**CHATGPT, "temperature": 0, "metadata": {}, "max_output_tokens": 9, "store": True}
+API: Json = {
+    **CHATGPT,
+    "input": "hi",
+    "temperature": 0,
+    "metadata": {},
+    "max_output_tokens": 9,
+    "store": True,
+}
 
 
 def without(item: Json, *names: str) -> Json:
