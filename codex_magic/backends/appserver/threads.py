@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic import events as ev
+from codex_magic.backends import seats
 from codex_magic.backends.appserver import wire
 from codex_magic.backends.appserver.connection import RefusedError
 from codex_magic.backends.base import (
@@ -17,7 +18,6 @@ from codex_magic.backends.base import (
     Start,
     StoredThread,
     StoredTurn,
-    ThreadMissingError,
 )
 from codex_magic.errors import BackendError, CellError
 from codex_magic.notebook import history
@@ -39,7 +39,7 @@ class Loaded:
     private: bool = False
 
 
-class Threads:
+class Threads(seats.Seats):
     """Seats turns on a server's threads.
 
     Parameters
@@ -74,29 +74,16 @@ class Threads:
         self._loaded.clear()
 
     def seat(self, request: TurnRequest, start: Start, *, quietly: bool) -> Seat:
-        """Return the thread for `request`; see `Backend.seat`.
-
-        Parameters
-        ----------
-        quietly
-            Whether it goes without saying that a thread is taken up again.
-        """
-        if request.resume is not None:
-            seat = self._take_up(request, self._resolve(request), start)
-        elif request.new or (start.known is None and not start.turns):
-            seat = self._begin(request, start)
-        elif start.known is None:
-            seat = self._restore(request, start)
-        elif request.private and not self._is_private(start.known):
-            seat = self._without(request, start.known, start)
-        elif start.branch:
-            seat = self._branch(request, start.known, start)
-        elif start.known in self._loaded:
-            seat = Seat(start.known, request.model or self._loaded[start.known].model)
-        else:
-            seat = self._go_on(request, start.known, start, quietly=quietly)
+        """Return the thread for `request`; see `Backend.seat` and `Seats.choose`."""
+        seat = self.choose(request, start, quietly=quietly)
         self.loaded(seat).private = request.private
         return seat
+
+    def _open_model(self, thread_id: str) -> str | None:
+        return self._loaded[thread_id].model if thread_id in self._loaded else None
+
+    def _was(self, thread_id: str) -> str:
+        return "ended with Codex" if thread_id in self._ended else super()._was(thread_id)
 
     def _is_private(self, thread_id: str) -> bool:
         return thread_id in self._loaded and self._loaded[thread_id].private
@@ -125,48 +112,12 @@ class Threads:
                 return replace(seat, notices=(*seat.notices, told))
         return seat
 
-    def _restore(self, request: TurnRequest, start: Start) -> Seat:
-        """Begin a thread with what the notebook keeps of the turns so far, as text."""
-        seat = self._begin(request, start)
-        text = history.transcript(start.turns)
-        self._inject(seat, [("user", text.text)])
-        turns = "1 turn" if len(start.turns) == 1 else f"{len(start.turns)} turns"
-        less = f" (without the first {text.left_out} messages)" if text.left_out else ""
-        told = f"restored from the notebook: {turns} as unverified text{less}, because {start.why}"
-        return replace(seat, notices=(*seat.notices, ev.Notice(told)))
-
     def _inject(self, seat: Seat, said: Sequence[tuple[str, str]]) -> None:
         items = wire.transcript([pair for pair in said if pair[1]])
         if items:
             self._call("thread/inject_items", {"threadId": seat.thread_id, "items": items})
 
     # --- stored ones --------------------------------------------------------------------------
-
-    def _resolve(self, request: TurnRequest) -> str:
-        if request.resume != "last":
-            return str(request.resume)
-        newest = self.stored(str(request.cwd), limit=1)
-        if not newest:
-            raise CellError(
-                f"no thread is stored for {request.cwd}", hint="Start one: leave out --resume"
-            )
-        return newest[0].thread_id
-
-    def _go_on(self, request: TurnRequest, known: str, start: Start, *, quietly: bool) -> Seat:
-        """Take up a thread of this notebook; one that never had a turn is stored nowhere."""
-        try:
-            return self._take_up(request, known, start, quietly=quietly)
-        except CellError:
-            return self._without(request, known, start)
-
-    def _without(self, request: TurnRequest, known: str, start: Start) -> Seat:
-        """Begin anew because the thread to go on with is not there."""
-        if start.turns:
-            return self._restore(request, replace(start, why=f"thread {known} is not stored here"))
-        seat = self._begin(request, start)
-        ended = "ended with Codex" if known in self._ended else "was not stored"
-        lost = ev.Notice(f"thread {known} {ended}; this is a new one", "warning")
-        return replace(seat, notices=(*seat.notices, lost))
 
     def _take_up(
         self, request: TurnRequest, thread_id: str, start: Start, *, quietly: bool = False
@@ -176,13 +127,13 @@ class Threads:
         if not wire.has_tools(thread, self._tools):
             return self._copy(request, thread, start)
         common = self._common(request, request.model or thread.get("model"))
-        text = f"thread resumed: {thread_id}"
+        told = seats.resumed(thread_id)
         answer = self._unarchived(thread_id, lambda: self._resumed(common, thread_id))
         if answer is None:
             source = thread["threadSource"]
             answer = self._call("thread/fork", wire.thread_fork(common, thread_id, source))
-            text = f"another program is using thread {thread_id}; this is a fork of it"
-        notices = () if quietly else (ev.Notice(text),)
+            told = seats.forked(thread_id)
+        notices = () if quietly else (told,)
         forked = answer["thread"]["id"] != thread_id
         return Seat(answer["thread"]["id"], answer.get("model") or "", notices, forked=forked)
 
@@ -219,8 +170,8 @@ class Threads:
             answer = self._unarchived(known, lambda: self._call("thread/fork", params))
         except RefusedError:
             return self._without(request, known, start)  # it has no such turn
-        told = ev.Notice(f"branched off thread {known}; both go on")
-        seat = Seat(answer["thread"]["id"], answer.get("model") or "", (told,))
+        told = (seats.branched(known),)
+        seat = Seat(answer["thread"]["id"], answer.get("model") or "", told)
         return self._titled(seat, start)
 
     def _copy(self, request: TurnRequest, thread: wire.Json, start: Start) -> Seat:
@@ -262,7 +213,7 @@ class Threads:
             params = {"threadId": thread_id, "includeTurns": turns}
             return self._call("thread/read", params)["thread"]
         except RefusedError:
-            raise _missing(thread_id) from None
+            raise seats.missing(thread_id) from None
 
     def _common(self, request: TurnRequest, model: str | None) -> dict[str, Any]:
         cwd = str(request.cwd)
@@ -299,7 +250,7 @@ class Threads:
             self._call(method, {"threadId": thread_id})
         except RefusedError as error:
             if any(said in str(error) for said in _NOT_THERE):
-                raise _missing(thread_id) from None
+                raise seats.missing(thread_id) from None
             raise CellError(
                 error.message, hint="Delete its branches first, or archive it: %codex archive"
             ) from None
@@ -315,9 +266,3 @@ def _before(turns: Sequence[Kept], stored: set[str]) -> Sequence[Kept]:
     """Return the turns before the first one that is stored; none where none of them is."""
     places = [place for place, turn in enumerate(turns) if turn.id in stored]
     return turns[: places[0]] if places else ()
-
-
-def _missing(thread_id: str) -> ThreadMissingError:
-    return ThreadMissingError(
-        f"there is no thread {thread_id!r}", hint="Type %codex threads for those there are"
-    )
