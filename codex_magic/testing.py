@@ -2,7 +2,7 @@
 
 `FakeModel` is a model's server that says what a test has scripted, to the real Codex binary or
 to any client of the Responses API. It does not judge what it is asked unless it is told to: a
-test reads that from `requests`, with the readers below.
+test reads that from `requests`, with the readers below. `FakeIssuer` signs people in.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from codex_magic.issuer import FakeIssuer
 from codex_magic.tape import request as asked
 from codex_magic.tape import strict as judging
 from codex_magic.tape.hosts import Host
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from codex_magic.tape.strict import Profile
 
 __all__ = [
+    "FakeIssuer",
     "FakeModel",
     "OfferedTools",
     "call",
