@@ -5,7 +5,7 @@ Pure. Every call has its output and every output its call; every item has the fi
 
 from __future__ import annotations
 
-from itertools import zip_longest
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic.tape import request as asked
@@ -290,8 +290,9 @@ def _echoes(call: Item, output: Item, at: str) -> Iterator[Reply]:
 
 
 def _unfollowed(history: list[Item]) -> Iterator[Reply]:
-    for item, after in zip_longest(history, history[1:]):
-        if _kind(item) == "reasoning" and (after is None or _is_given(after)):
+    # Thoughts may end a history: Codex sends what came of a broken stream, to go on from there.
+    for item, after in pairwise(history):
+        if _kind(item) == "reasoning" and _is_given(after):
             told = "was provided without its required following item."
             yield _refused(f"Item '{item.get('id')}' of type 'reasoning' {told}")
 

@@ -143,3 +143,49 @@ def test_codex_asks_again_after_a_break(codex: Start, model: str) -> None:
         assert len(fake.requests) == 3
     assert last(seen)["status"] == "completed"
     assert items(seen, "agentMessage")[-1]["text"] == "whole"
+
+
+WORK = [
+    think("hm"),
+    say("wait", "commentary"),
+    call("shell", command=["ls"]),
+    call("shell", command=["pwd"]),
+]
+
+
+@SHAPES
+def test_a_strict_host_takes_what_codex_sends(codex: Start, model: str) -> None:
+    script = [[think("hm"), cut()], WORK, say("done", "final_answer"), say("again")]
+    with FakeModel(*script, strict="api") as fake:
+        server = codex(fake.base_url, retries=1)
+        thread = server.start_thread(model)
+        ended = [last(server.turn(thread, prompt, run))["status"] for prompt in ("one", "two")]
+        assert (ended, fake.refused) == (["completed", "completed"], [])
+
+
+@SHAPES
+def test_chatgpts_host_takes_what_codex_sends(signed_in: Start, model: str) -> None:
+    with FakeModel(WORK, say("done", "final_answer"), strict="chatgpt") as fake:
+        fake.host.accounts_check = ACCOUNTS
+        server = signed_in(fake)
+        seen = server.turn(server.start_thread(model), "hi", run)
+        looked_up = {request.path for request in fake.looked_up}
+        assert (last(seen)["status"], fake.refused) == ("completed", [])
+    assert [i["text"] for i in items(seen, "agentMessage")] == ["wait", "done"]
+    assert {"/backend-api/codex/models", "/backend-api/wham/accounts/check"} <= looked_up
+    assert fake.headers[0]["content-encoding"] == "zstd"
+
+
+ACCOUNTS = {
+    "accounts": [
+        {
+            "id": "account-1",
+            "workspace_backend_origin": "NO_CONSTRAINT",
+            "account_routing_override": "NO_CONSTRAINT",
+            "structure": "personal",
+            "plan_type": "plus",
+        }
+    ],
+    "account_ordering": ["account-1"],
+    "default_account_id": "account-1",
+}

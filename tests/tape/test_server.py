@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import subprocess
@@ -12,7 +13,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 from codex_magic.errors import BackendError
+from codex_magic.tape import coding
 from codex_magic.tape.server import Server
 from codex_magic.tape.steps import Reply
 from codex_magic.testing import FakeModel, pause_at, say
@@ -60,6 +67,32 @@ def test_there_are_no_models_of_its_own(client: Connect) -> None:
     with FakeModel() as model:
         response = client(model.base_url).send("GET", "/models?client_version=1")
         assert json.loads(response.read()) == {"models": []}
+
+
+@pytest.mark.parametrize(("name", "pack"), [("gzip", gzip.compress), ("zstd", zstd.compress)])
+def test_a_packed_request_is_read(
+    client: Connect, name: str, pack: Callable[[bytes], bytes]
+) -> None:
+    with FakeModel(say("ok")) as model:
+        send = client(model.base_url).send
+        assert send("POST", "/responses", pack(b'{"a":1}'), Content_Encoding=name).status == 200
+        assert model.requests == [{"a": 1}]
+
+
+def test_what_nobody_here_unpacks_is_refused(
+    client: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in coding.ZSTD:
+        monkeypatch.setitem(sys.modules, name, None)
+    with FakeModel() as model:
+        packed = zstd.compress(b"{}")
+        response = client(model.base_url).send(
+            "POST", "/responses", packed, Content_Encoding="zstd"
+        )
+        assert (response.status, json.loads(response.read())["error"]["message"]) == (
+            415,
+            "this server does not read zstd",
+        )
 
 
 def test_a_large_request_is_read(client: Connect) -> None:

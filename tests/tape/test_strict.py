@@ -191,12 +191,6 @@ UNKEPT = (
             ),
         ),
         (
-            [THOUGHT],
-            told(
-                "Item 'rs_1' of type 'reasoning' was provided without its required following item."
-            ),
-        ),
-        (
             [THOUGHT, USER],
             told(
                 "Item 'rs_1' of type 'reasoning' was provided without its required following item."
@@ -295,6 +289,10 @@ def test_what_neither_host_takes_in_a_history(
     profile: str, history: list[Json], expected: Any
 ) -> None:
     assert refused(profile, {**CHATGPT, "input": history}) == expected
+
+
+def test_a_history_may_end_in_thoughts() -> None:
+    assert refused("chatgpt", {**CHATGPT, "input": [USER, THOUGHT]}) is None
 
 
 def test_only_the_api_fetches_images() -> None:
