@@ -117,6 +117,10 @@ class FakeIssuer:
 
     Attributes
     ----------
+    ahead_s
+        How far its clock is ahead of this machine's.
+    issues_moments
+        Whether its access tokens say when they were made.
     url
         The root of the issuer.
     requests
@@ -132,6 +136,8 @@ class FakeIssuer:
     ) -> None:
         self.person = person or Person()
         self.lifetime_s, self.interval_s = lifetime_s, interval_s
+        self.ahead_s = 0.0
+        self.issues_moments = True
         self.requests: list[Asked] = []
         self.revoked: list[str] = []
         self.denied: tuple[str, str] | None = None
@@ -263,18 +269,19 @@ class FakeIssuer:
         return Given(200, self._issue())
 
     def _issue(self) -> dict[str, str]:
-        now = int(time.time())
+        now = int(time.time() + self.ahead_s)
         known = {
             "email": self.person.email,
             f"https://{CLAIM}/auth": self.person.account,
             "jti": secrets.token_hex(8),
         }
+        made = {"iat": now} if self.issues_moments else {}
         refresh = f"rt-{secrets.token_urlsafe(24)}"
         with self._guard:
             self._fresh.add(refresh)
         return {
             "id_token": jwt(known | {"exp": now + 3600}),
-            "access_token": jwt(known | {"exp": now + int(self.lifetime_s)}),
+            "access_token": jwt(known | made | {"exp": now + int(self.lifetime_s)}),
             "refresh_token": refresh,
         }
 

@@ -1,0 +1,95 @@
+"""What follows when a person has let us in: a code becomes tokens, and these become a file."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from codex_magic.auth import document, homes, hosts, places, web
+from codex_magic.errors import BackendError, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_OK: Final = 200
+NOT_ALLOWED: Final = "missing_codex_entitlement"
+
+
+def exchange(form: Mapping[str, str], environ: Mapping[str, str]) -> document.Json:
+    """Return the sign-in that a code of the issuer stands for.
+
+    Raises
+    ------
+    SetupError
+        The issuer refuses the code.
+    BackendError
+        It cannot be asked.
+    """
+    where = hosts.hosts(environ)
+    body = {"grant_type": "authorization_code", "client_id": where.client_id, **form}
+    reply = web.ask(web.Ask("POST", f"{where.issuer}/oauth/token", form=body), environ)
+    answer = reply.json()
+    if reply.status != _OK or answer is None:
+        host, code = hosts.shown(where.issuer), reply.code()
+        raise SetupError(
+            f"{host} does not complete the sign-in (HTTP {reply.status} {code})".replace(" )", ")"),
+            hint="Type %codex login once more",
+        )
+    try:
+        return document.signed_in(answer, time.time())
+    except ValueError:
+        raise SetupError(
+            f"{hosts.shown(where.issuer)} gave no token", hint="Type %codex login once more"
+        ) from None
+
+
+def keep(found: document.Json, environ: Mapping[str, str], account: str | None) -> None:
+    """Write a sign-in into our own file, in the place of the one before.
+
+    Raises
+    ------
+    SetupError
+        It cannot be written.
+    """
+    path = homes.made(environ, account)
+    try:
+        with places.locked(path.with_name(f"{path.name}.lock")):
+            places.replace(path, document.written(found))
+    except OSError as error:
+        raise SetupError(
+            f"the sign-in cannot be written to {path}: {error.strerror or error}",
+            hint="Make room there, or set JUPYTER_DATA_DIR to a folder of yours",
+        ) from None
+
+
+def refusal(code: str, description: str) -> SetupError:
+    """Return why an issuer lets somebody not in, in words."""
+    if NOT_ALLOWED in (code, description) or NOT_ALLOWED in description:
+        return SetupError(
+            "this ChatGPT workspace has not switched Codex on",
+            hint="Ask its administrator, or choose another workspace when you sign in",
+        )
+    if code == "access_denied":
+        return SetupError("the sign-in was declined", hint="Type %codex login to try again")
+    said = " ".join(f"{code} {description}".split())[:200]
+    shown = "".join(char for char in said if char.isprintable())
+    return SetupError(f"the sign-in failed: {shown}", hint="Type %codex login to try again")
+
+
+def revoke(found: document.Json, environ: Mapping[str, str]) -> bool:
+    """Ask the issuer to take a sign-in back; return whether it says so."""
+    where = hosts.hosts(environ)
+    if token := document.refresh_token(found):
+        body = {
+            "token": token,
+            "token_type_hint": "refresh_token",
+            "client_id": where.client_id,
+        }
+    elif document.mode(found) == "chatgpt":
+        body = {"token": document.access_token(found), "token_type_hint": "access_token"}
+    else:
+        return False  # a key is made and taken back elsewhere
+    try:
+        return web.ask(web.Ask("POST", where.revoke, json=body), environ).status == _OK
+    except BackendError:
+        return False

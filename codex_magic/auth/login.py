@@ -1,0 +1,99 @@
+"""Signing in and out: what is brought goes into our own file, never into Codex's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from codex_magic.auth import browser as by_browser
+from codex_magic.auth import device as by_device
+from codex_magic.auth import document, exchange, homes, personal, places
+from codex_magic.errors import BackendError, CellError, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from codex_magic.auth.browser import BrowserSignIn
+    from codex_magic.auth.device import DeviceSignIn
+
+
+def device(environ: Mapping[str, str], *, account: str | None = None) -> DeviceSignIn:
+    """Begin a sign-in with a code; it goes on in an OS thread until it ends or is cancelled.
+
+    Parameters
+    ----------
+    account
+        The name to keep it under; None is the first one.
+
+    Raises
+    ------
+    SetupError
+        There is no such sign-in here.
+    BackendError
+        The issuer cannot be asked.
+    """
+    homes.ours(environ, account)  # a wrong name shows before a person has signed in
+    return by_device.DeviceSignIn(by_device.begin(environ), environ, account)
+
+
+def browser(environ: Mapping[str, str], *, account: str | None = None) -> BrowserSignIn:
+    """Begin a sign-in by a browser of this machine; opening its `url` there is the caller's.
+
+    Raises
+    ------
+    SetupError
+        The ports that the browser would answer to are taken.
+    """
+    homes.ours(environ, account)
+    return by_browser.BrowserSignIn(environ, account)
+
+
+def with_key(environ: Mapping[str, str], key: str, *, account: str | None = None) -> None:
+    """Keep an API key, or a personal access token, for this and later kernels.
+
+    Raises
+    ------
+    CellError
+        It is none.
+    SetupError
+        It cannot be kept, or a personal token is refused.
+    """
+    key = key.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise CellError("this is no API key", hint="Copy it anew, without spaces or line ends")
+    if key.startswith(document.PERSONAL):
+        personal.whose(key, environ)
+    exchange.keep(document.with_key(key), environ, account)
+
+
+def logout(environ: Mapping[str, str], *, account: str | None = None) -> bool:
+    """Take our own sign-in back and forget it; return whether there was one.
+
+    That of Codex stays: it is signed out of where it was signed in.
+
+    Raises
+    ------
+    SetupError
+        The file cannot be removed.
+    """
+    path = homes.ours(environ, account)
+    if not path.is_file():
+        return False
+    try:
+        with places.locked(path.with_name(f"{path.name}.lock")):
+            found = _read(path)
+            exchange.revoke(found, environ)
+            path.unlink(missing_ok=True)
+    except (OSError, BackendError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise SetupError(
+            f"the sign-in in {path} cannot be removed: {why}", hint=f"Type: rm {path}"
+        ) from None
+    return True
+
+
+def _read(path: Path) -> document.Json:
+    try:
+        return document.parse(path.read_bytes())
+    except (OSError, ValueError):
+        return {}  # nothing to take back that could be read

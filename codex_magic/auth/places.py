@@ -1,0 +1,227 @@
+"""Where a sign-in is kept: a file, and who may look at it.
+
+A place gives and takes bytes whole; what they mean is `document`'s. Writing is atomic, and between
+processes there is a lock beside the file, so that of two that want to renew a token one waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from codex_magic.errors import BackendError, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from codex_magic.auth.notices import Notices
+
+LONGEST: Final = 1024 * 1024
+PATIENCE_S: Final = 30.0
+"""Seconds to wait for another process: longer than one of its requests may take."""
+
+_PAUSE_S: Final = 0.01
+_UNLOCKABLE: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.ENOLCK}
+
+
+class Place(Protocol):
+    """Where one sign-in is kept.
+
+    Parameters
+    ----------
+    words
+        What a credential from here is said to be.
+    again
+        What a person does to sign in here anew.
+    """
+
+    words: str
+    again: str
+
+    def __str__(self) -> str: ...
+
+    def read(self) -> bytes | None:
+        """Return what is kept; None for nothing.
+
+        Raises
+        ------
+        SetupError
+            It cannot be read.
+        """
+        ...
+
+    def write(self, content: bytes) -> None:
+        """Replace what is kept.
+
+        Raises
+        ------
+        OSError
+            It cannot be written; what was kept is still there.
+        """
+        ...
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes from renewing what is here.
+
+        Raises
+        ------
+        BackendError
+            Another one takes too long.
+        """
+        ...
+
+
+class FilePlace:
+    """A file that only its owner may read; that is mended, with a notice, where it is not so."""
+
+    def __init__(self, path: Path, words: str, again: str, notices: Notices) -> None:
+        self.path = path
+        self.words = words
+        self.again = again
+        self._notices = notices
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def read(self) -> bytes | None:
+        """Return what is in the file; None where there is no file."""
+        try:
+            # Not to wait for a writer, should it be a pipe.
+            handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._unreadable(error.strerror or "") from None
+        with os.fdopen(handle, "rb") as file:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise self._unreadable("It is not a file")
+            if found.st_mode & 0o077:
+                self._close_to_others(handle)
+            try:
+                content = file.read(LONGEST + 1)
+            except OSError as error:
+                raise self._unreadable(error.strerror or "") from None
+        if len(content) > LONGEST:
+            raise self._unreadable(f"It is longer than {LONGEST // 1024} KB")
+        return content
+
+    def write(self, content: bytes) -> None:
+        """Replace the file whole, or where that is not possible its content."""
+        path = self.path.resolve()  # a link stays one
+        try:
+            replace(path, content)
+        except OSError as error:
+            # A file alone may be writable: in a container it is mounted without its folder.
+            try:
+                _overwrite(path, content)
+            except OSError:
+                raise error from None
+
+    def delete(self) -> None:
+        """Remove the file, if it is there."""
+        self.path.unlink(missing_ok=True)
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes from renewing what is here, as far as this folder has locks."""
+        path = self.path.resolve()
+        return locked(path.with_name(f"{path.name}.lock"))
+
+    def _close_to_others(self, handle: int) -> None:
+        try:
+            os.fchmod(handle, 0o600)
+        except OSError:
+            what = f"and that cannot be changed. Type: chmod 600 {self.path}"
+        else:
+            what = "it is yours alone now"
+        self._notices.say(f"other people of this machine could read {self.path}; {what}")
+
+    def _unreadable(self, why: str) -> SetupError:
+        return SetupError(
+            f"the sign-in in {self.path} cannot be read: {why}",
+            hint=f"Make it a file of yours, or sign in anew: {self.again}",
+        )
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, readable by its owner only from its beginning."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    with contextlib.suppress(OSError):  # not every disk does this for folders
+        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CLOEXEC), "wb") as file:
+        # The end is cut last: until then there is at no time less than a whole document.
+        file.write(content)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def locked(path: Path, patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """Hold the lock at `path`; where none can be had, do without.
+
+    Raises
+    ------
+    BackendError
+        Another process holds it all the time.
+    """
+    handle = _opened(path)
+    if handle is None:
+        yield
+        return
+    try:
+        _take(handle, path, time.monotonic() + patience_s)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _opened(path: Path) -> int | None:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        return None  # a disk on which nothing can be made
+
+
+def _take(handle: int, path: Path, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise BackendError(
+                    "another process renews this sign-in and does not come to an end",
+                    hint=f"Look who has {path} open",
+                ) from None
+            time.sleep(_PAUSE_S)
+        except OSError as error:
+            if error.errno in _UNLOCKABLE:
+                return  # as it is on some network disks
+            raise
+        else:
+            return

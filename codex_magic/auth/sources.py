@@ -1,0 +1,238 @@
+"""Which credential is used: one order, and no host is shown another's.
+
+An explicit key, a personal access token from the environment, the stored sign-in, a key from the
+environment. Another host than OpenAI gets the key that was named for it, or none.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from codex_magic.auth import command, homes, hosts, remote, ssh
+from codex_magic.auth.credentials import Credential, Kind, Source
+from codex_magic.auth.fetched import FetchedSource
+from codex_magic.auth.keyring import KeyringPlace
+from codex_magic.auth.notices import Notices
+from codex_magic.auth.personal import Personal
+from codex_magic.auth.places import FilePlace
+from codex_magic.auth.stored import StoredSource
+from codex_magic.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from codex_magic.auth.places import Place
+    from codex_magic.settings import Settings
+
+KINDS: Final[frozenset[Kind]] = frozenset(("chatgpt", "apiKey", "accessToken"))
+EXPLICIT: Final = "given explicitly"
+ACCESS_TOKEN: Final = "CODEX_ACCESS_TOKEN"  # noqa: S105 - the name of a variable
+API_KEY: Final = "OPENAI_API_KEY"
+
+_HERE: Final = "type %codex login"
+_THERE: Final = "type `codex login` in a terminal"
+
+
+def find(
+    settings: Settings, environ: Mapping[str, str], *, kinds: frozenset[Kind] = KINDS
+) -> Chosen:
+    """Return where the credential comes from; nothing is read or asked before its first use.
+
+    Parameters
+    ----------
+    kinds
+        Which credentials may be used. A stored sign-in of another kind is passed over.
+
+    Raises
+    ------
+    SetupError
+        The settings contradict themselves, or name a source that does not exist.
+    """
+    if settings.base_url is not None and not hosts.is_openai(settings.base_url):
+        return Chosen(_of_another_host(settings, environ), Notices(), is_needed=False)
+    notices = Notices()
+    if settings.api_key is not None:
+        return Chosen([_explicit(settings, environ)], notices)
+    if settings.env_key is not None:
+        return Chosen([_named_key(settings.env_key, environ)], notices)
+    found: list[Source] = []
+    if "accessToken" in kinds and (token := environ.get(ACCESS_TOKEN)):
+        found.append(TokenSource(token, environ))
+    found.extend(_stored(settings, environ, notices, kinds))
+    # Who names an account means that one: a key in its place would send the bill elsewhere.
+    if "apiKey" in kinds and settings.account is None and (key := environ.get(API_KEY)):
+        found.append(KeySource(key, f"from {API_KEY}"))
+    return Chosen(found, notices)
+
+
+class Chosen:
+    """The first of several sources that has a credential.
+
+    Parameters
+    ----------
+    is_needed
+        Whether the host wants a credential at all; without one, None is then no fault.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], notices: Notices, *, is_needed: bool = True
+    ) -> None:
+        self.is_needed = is_needed
+        self._sources = sources
+        self._notices = notices
+        self._last: Source | None = None
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a person should hear, each sentence once, in the order they came."""
+        return self._notices.all
+
+    def current(self) -> Credential | None:
+        """Return the credential to use now; None where nobody is signed in.
+
+        A source that fails is not passed over: that would change, unasked, who pays.
+        """
+        for source in self._sources:
+            if (found := source.current()) is not None:
+                self._last = source
+                return found
+        self._last = None
+        return None
+
+    def renewed(self, refused: Credential) -> Credential:
+        """Return another credential than `refused`, from where that came from."""
+        if self._last is None:
+            raise SetupError("nobody is signed in any more", hint=f"Sign in: {_HERE}")
+        return self._last.renewed(refused)
+
+
+class KeySource:
+    """An API key: as it is, or not at all."""
+
+    def __init__(self, key: str, words: str) -> None:
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise SetupError(
+                f"the API key {words} has characters that no key has",
+                hint="Copy it anew, without spaces or line ends",
+            )
+        self._credential = Credential(kind="apiKey", token=key, source=words)
+
+    def current(self) -> Credential:
+        """Return the key."""
+        return self._credential
+
+    def renewed(self, refused: Credential) -> Credential:  # noqa: ARG002 - as `Source` has it
+        """Refuse: a key has no successor."""
+        raise SetupError(
+            f"the API key {self._credential.source} is refused",
+            hint="Check it where it was made, and set it anew",
+        )
+
+
+class TokenSource:
+    """A personal access token from the environment."""
+
+    def __init__(self, token: str, environ: Mapping[str, str]) -> None:
+        self._token = token
+        self._personal = Personal(environ)
+
+    def current(self) -> Credential:
+        """Return the token and whose it is."""
+        return self._personal.credential(self._token, f"from {ACCESS_TOKEN}")
+
+    def renewed(self, refused: Credential) -> Credential:  # noqa: ARG002 - as `Source` has it
+        """Refuse: such a token is good until it is taken back."""
+        raise SetupError(
+            f"the access token from {ACCESS_TOKEN} is refused",
+            hint="Make a new one in ChatGPT's settings, or unset the variable",
+        )
+
+
+def _explicit(settings: Settings, environ: Mapping[str, str]) -> KeySource:
+    key = settings.api_key or ""
+    is_codexs = key == environ.get("CODEX_API_KEY")
+    return KeySource(key, "from CODEX_API_KEY" if is_codexs else EXPLICIT)
+
+
+def _named_key(name: str, environ: Mapping[str, str]) -> KeySource:
+    if not (key := environ.get(name)):
+        raise SetupError(
+            f"the key was to come from {name}, which is not set",
+            hint="Set it and restart the kernel, or correct CODEX_MAGIC_ENV_KEY",
+        )
+    return KeySource(key, f"from {name}")
+
+
+def _of_another_host(settings: Settings, environ: Mapping[str, str]) -> list[Source]:
+    url = settings.base_url or ""
+    found: list[Source] = []
+    if settings.env_key is not None:
+        found = [_named_key(settings.env_key, environ)]
+    elif settings.api_key is not None and settings.api_key != environ.get("CODEX_API_KEY"):
+        found = [_explicit(settings, environ)]
+    if found and not hosts.is_safe(url):
+        raise SetupError(
+            f"a key must not be sent to {hosts.shown(url)} unencrypted",
+            hint="Let CODEX_MAGIC_BASE_URL begin with https://",
+        )
+    return found
+
+
+def _stored(
+    settings: Settings, environ: Mapping[str, str], notices: Notices, kinds: frozenset[Kind]
+) -> list[Source]:
+    match settings.token_source:
+        case "local":
+            return [StoredSource(_places(settings, environ, notices), environ, notices, kinds)]
+        case "http" | "remote":
+            url = _wanted(settings.token_url, "TOKEN_URL", "http")
+            if not hosts.is_safe(url):
+                raise SetupError(
+                    f"a credential must not come from {hosts.shown(url)} unencrypted",
+                    hint="Let CODEX_MAGIC_TOKEN_URL begin with https://",
+                )
+            fetch = partial(remote.fetch, url, settings.token_key, environ)
+            where = f"from {hosts.shown(url)}"
+        case "ssh":
+            host = _wanted(settings.token_host, "TOKEN_HOST", "ssh")
+            where = f"from {ssh.remote(host).target} by ssh"
+            fetch = partial(ssh.fetch, host, settings.token_file, settings.token_password, environ)
+        case "command":
+            line = _wanted(settings.token_command, "TOKEN_COMMAND", "command")
+            where = f"printed by {Path(command.words(line)[0]).name}"
+            fetch = partial(command.fetch, line, environ)
+        case "tcp":
+            raise SetupError(
+                "tokens over bare tcp are another program's own protocol, unencrypted",
+                hint="Let that program print the token, and set CODEX_MAGIC_TOKEN_SOURCE=command",
+            )
+        case other:
+            raise SetupError(
+                f"there is no source of tokens called {other!r}",
+                hint="Set CODEX_MAGIC_TOKEN_SOURCE to local, http, ssh or command",
+            )
+    return [FetchedSource(fetch, where, environ)] if "chatgpt" in kinds else []
+
+
+def _wanted(value: str | None, name: str, source: str) -> str:
+    if not value:
+        raise SetupError(
+            f"tokens are to come by {source}, and CODEX_MAGIC_{name} does not say from where",
+            hint="Set it and restart the kernel",
+        )
+    return value
+
+
+def _places(settings: Settings, environ: Mapping[str, str], notices: Notices) -> list[Place]:
+    if settings.token_file:
+        path = Path(settings.token_file).expanduser()
+        return [FilePlace(path, f"the sign-in in {path}", _THERE, notices)]
+    account = settings.account
+    named = f" {account}" if account else ""
+    found: list[Place] = [
+        FilePlace(homes.ours(environ, account), f"your sign-in{named}", _HERE, notices),
+        FilePlace(homes.codexs(environ, account), f"Codex's sign-in{named}", _THERE, notices),
+    ]
+    return found if account else [*found, KeyringPlace(homes.codex(environ))]

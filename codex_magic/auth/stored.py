@@ -1,0 +1,258 @@
+"""A sign-in that is kept on this machine, and kept fresh.
+
+The document is read anew each time, so that a sign-in, or another process's renewal, counts at
+once. A renewal happens in the order that loses nothing: lock, read again, take what another one has
+renewed meanwhile, else ask, write, unlock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from codex_magic.auth import document
+from codex_magic.auth.flight import Flight
+from codex_magic.auth.personal import Personal
+from codex_magic.auth.refresh import REUSED, NotNowError, RefusedError, refresh
+from codex_magic.errors import CodexMagicError, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from codex_magic.auth.credentials import Credential, Kind
+    from codex_magic.auth.notices import Notices
+    from codex_magic.auth.places import Place
+
+PAUSE_S: Final = 0.05
+PAUSES: Final = 10
+"""How often a document that is not whole is read again: others do not write theirs at one stroke."""
+
+QUIET_S: Final = 30.0
+"""Seconds in which an issuer that did not answer is not asked again while the token is good."""
+
+NEW_S: Final = 60.0
+"""A token that is refused so soon after it came will not be followed by a better one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A sign-in as it was read; its `repr` shows where, not what."""
+
+    place: Place
+    raw: bytes = field(repr=False)
+    document: document.Json = field(repr=False)
+
+    def credential(self) -> Credential:
+        """Return the credential in it; only for a document that has one."""
+        found = document.credential(self.document, self.place.words)
+        assert found is not None  # noqa: S101 - `StoredSource` keeps no other document
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Unsaved:
+    """A renewed sign-in that could not be written down, and what it takes the place of."""
+
+    place: Place
+    instead_of: bytes = field(repr=False)
+    document: document.Json = field(repr=False)
+
+
+class StoredSource:
+    """The sign-in in the first of some places that has one.
+
+    Parameters
+    ----------
+    kinds
+        Which credentials may be used; a sign-in of another kind counts as none.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[Place],
+        environ: Mapping[str, str],
+        notices: Notices,
+        kinds: frozenset[Kind],
+    ) -> None:
+        self._places = places
+        self._environ = environ
+        self._notices = notices
+        self._kinds = kinds
+        self._personal = Personal(environ)
+        self._guard = threading.Lock()
+        self._flight: Flight[Credential] | None = None
+        self._unsaved: Unsaved | None = None
+        self._over: tuple[str, CodexMagicError] | None = None
+        self._quiet_until = 0.0
+        self._again_at = 0.0
+        self._came: tuple[str, float] = ("", 0.0)
+        self._odd = ""
+
+    def current(self) -> Credential | None:
+        """Return the credential to use now, renewed where it is about to expire."""
+        self._save_again()
+        if (kept := self._kept()) is None:
+            return None
+        if document.refresh_token(kept.document) and self._is_due(kept.document):
+            return self._renewal(kept, "").result()
+        return self._known(kept)
+
+    def renewed(self, refused: Credential) -> Credential:
+        """Return another credential than `refused`: what is stored by now, or a renewed one."""
+        if (kept := self._kept()) is None:
+            raise SetupError("nobody is signed in any more", hint="Sign in: type %codex login")
+        self._same_account(kept, refused.account_id)
+        if kept.credential().token != refused.token:
+            return self._known(kept)
+        token, came_at = self._came
+        is_new = token == refused.token and time.monotonic() - came_at < NEW_S
+        if is_new or not document.refresh_token(kept.document):
+            why = "although it is new" if is_new else "and it cannot be renewed"
+            raise SetupError(
+                f"the host refuses {kept.place.words}, {why}",
+                hint=f"Sign in again: {kept.place.again}",
+            )
+        flight = self._renewal(kept, refused.token)
+        found = flight.result()
+        if found.token == refused.token:
+            # It was on its way before anybody knew that the token is refused.
+            found = self._renewal(kept, refused.token).result()
+        return found
+
+    def _kept(self) -> Kept | None:
+        for place in self._places:
+            if (kept := self._read(place)) is None:
+                continue
+            kind = document.mode(kept.document)
+            if kind == "other":
+                raise SetupError(
+                    f"the sign-in in {place} is of a kind that only Codex can use",
+                    hint="Use the app-server, or sign in here too: type %codex login",
+                )
+            if kind and kind in self._kinds:
+                return kept
+        return None
+
+    def _read(self, place: Place) -> Kept | None:
+        for _ in range(PAUSES):
+            if (raw := place.read()) is None:
+                return None
+            try:
+                found = document.parse(raw)
+            except ValueError:
+                time.sleep(PAUSE_S)
+                continue
+            unsaved = self._unsaved
+            if unsaved is not None and (unsaved.place, unsaved.instead_of) == (place, raw):
+                found = unsaved.document
+            return Kept(place, raw, found)
+        raise SetupError(
+            f"the sign-in in {place} cannot be read: it is cut off, or not JSON",
+            hint=f"Sign in again: {place.again}",
+        )
+
+    def _known(self, kept: Kept) -> Credential:
+        found = kept.credential()
+        if found.kind == "accessToken":
+            return self._personal.credential(found.token, found.source)
+        return found
+
+    def _is_due(self, kept: document.Json) -> bool:
+        token = document.access_token(kept)
+        return token != self._odd and document.is_due(kept, time.time())
+
+    def _same_account(self, kept: Kept, account_id: str) -> None:
+        found = kept.credential().account_id
+        if account_id and found and found != account_id:
+            raise SetupError(
+                f"{kept.place.words} belongs to another account by now",
+                hint="Run the cell again to go on with that one",
+            )
+
+    def _renewal(self, kept: Kept, refused: str) -> Flight[Credential]:
+        """Return the renewal that is on its way, or a new one."""
+        with self._guard:
+            if self._flight is None or self._flight.is_over:
+                self._flight = Flight(lambda: self._renew(kept, refused), "codex sign-in")
+            return self._flight
+
+    def _renew(self, kept: Kept, refused: str) -> Credential:
+        with kept.place.locked():
+            latest = self._read(kept.place)
+            if latest is None or document.mode(latest.document) != "chatgpt":
+                raise SetupError(
+                    f"{kept.place.words} is there no more", hint="Sign in: type %codex login"
+                )
+            self._same_account(latest, kept.credential().account_id)
+            if latest.credential().token != refused and not self._is_due(latest.document):
+                return latest.credential()
+            return self._asked(latest, refused)
+
+    def _asked(self, kept: Kept, refused: str) -> Credential:
+        old = kept.credential()
+        is_good = old.token != refused and (old.expires_at or time.time() + 1) > time.time()
+        key = document.refresh_token(kept.document)
+        if self._over is not None and self._over[0] == key:
+            raise self._over[1]
+        if is_good and time.monotonic() < self._quiet_until:
+            return old
+        try:
+            answer = refresh(key, self._environ, kept.place.again)
+        except RefusedError as error:
+            if error.code == REUSED and (other := self._of_another(kept)) is not None:
+                return other
+            self._over = (key, error)
+            raise
+        except NotNowError as error:
+            self._quiet_until = time.monotonic() + QUIET_S
+            if not is_good:
+                raise
+            self._notices.say(f"{error.message}; the token is good for a while yet")
+            return old
+        return self._taken(kept, document.renewed(kept.document, answer, time.time()))
+
+    def _of_another(self, kept: Kept) -> Credential | None:
+        """Return what another program, which knows no lock, has renewed just now."""
+        for _ in range(PAUSES):
+            latest = self._read(kept.place)
+            if latest is None:
+                return None
+            if latest.raw != kept.raw:
+                self._same_account(latest, kept.credential().account_id)
+                return latest.credential()
+            time.sleep(PAUSE_S)
+        return None
+
+    def _taken(self, kept: Kept, new: document.Json) -> Credential:
+        token = document.access_token(new)
+        self._came = (token, time.monotonic())
+        # Too old at its birth, by a clock of which nothing else is known: the host will say when.
+        self._odd = token if document.is_due(new, time.time()) else ""
+        self._unsaved = Unsaved(kept.place, kept.raw, new)
+        self._save(self._unsaved)
+        self._again_at = time.monotonic() + QUIET_S
+        return Kept(kept.place, kept.raw, new).credential()
+
+    def _save_again(self) -> None:
+        unsaved = self._unsaved
+        if unsaved is None or time.monotonic() < self._again_at:
+            return
+        self._again_at = time.monotonic() + QUIET_S
+        with unsaved.place.locked():
+            if unsaved.place.read() == unsaved.instead_of:
+                self._save(unsaved)
+            else:
+                self._unsaved = None  # somebody has signed in or out since
+
+    def _save(self, unsaved: Unsaved) -> None:
+        try:
+            unsaved.place.write(document.written(unsaved.document))
+        except OSError as error:
+            self._notices.say(
+                f"the renewed sign-in cannot be written to {unsaved.place}"
+                f" ({error.strerror or error}); it is kept until this kernel ends"
+            )
+        else:
+            self._unsaved = None

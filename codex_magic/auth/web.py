@@ -1,0 +1,212 @@
+"""One HTTP request to a host that knows credentials: bounded in time and size, led nowhere else.
+
+Not the model's client: nothing is streamed, nothing repeated, no redirect followed. httpx2 is
+imported with the first request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from codex_magic.auth import hosts, route
+from codex_magic.errors import BackendError, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import httpx2
+
+LIMIT: Final = 64 * 1024
+TIMEOUT_S: Final = 10.0
+AGENT: Final = "codex_magic"
+
+
+class UnreachableError(BackendError):
+    """A host gave no answer, or one that is too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request; what is secret in it shows in no `repr`.
+
+    Parameters
+    ----------
+    json, form
+        The body, in either of the two ways.
+    """
+
+    method: str
+    url: str = field(repr=False)
+    json: Mapping[str, Any] | None = field(default=None, repr=False)
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    bearer: str = field(default="", repr=False)
+    timeout_s: float = TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer."""
+
+    status: int
+    content: bytes = field(default=b"", repr=False)
+
+    def json(self) -> dict[str, Any] | None:
+        """Return the JSON object that it is, or None."""
+        try:
+            found = json.loads(self.content)
+        except (ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def code(self) -> str:
+        """Return the word that an error is called by, wherever this host puts it."""
+        said = self.json() or {}
+        error = said.get("error")
+        found = error.get("code") if isinstance(error, dict) else error
+        found = found or said.get("code")
+        return found[:_LONGEST] if isinstance(found, str) and found.isprintable() else ""
+
+
+_LONGEST: Final = 80
+
+
+class Line:
+    """What requests hang on, one at a time: cut from another OS thread, they fail at once."""
+
+    def __init__(self) -> None:
+        self.is_cut = False
+        self._is_late = False
+        self._sockets: list[socket.socket] = []
+        self._guard = threading.Lock()
+
+    def cut(self) -> None:
+        """End the request on it, and those to come."""
+        with self._guard:
+            self.is_cut = True
+            self._shut()
+
+    def _expire(self) -> None:
+        with self._guard:
+            self._is_late = True
+            self._shut()
+
+    def _shut(self) -> None:
+        for held in self._sockets:
+            with contextlib.suppress(OSError):
+                held.shutdown(socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def _within(self, timeout_s: float) -> Iterator[None]:
+        # A host that sends a byte now and then never meets a time limit for a single read.
+        timer = threading.Timer(timeout_s, self._expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+            with self._guard:
+                for held in self._sockets:
+                    held.close()
+                self._sockets.clear()
+                self._is_late = False
+
+    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if not event.endswith("connect_tcp.complete"):
+            return
+        # A duplicate: encryption takes the socket itself away.
+        held: socket.socket = info["return_value"].get_extra_info("socket").dup()
+        with self._guard:
+            self._sockets.append(held)
+            if self.is_cut or self._is_late:
+                self._shut()
+
+
+def ask(asked: Ask, environ: Mapping[str, str], line: Line | None = None) -> Reply:
+    """Send a request and return its answer, whatever the status.
+
+    Parameters
+    ----------
+    line
+        Cut it to give the request up.
+
+    Raises
+    ------
+    UnreachableError
+        There is no answer, or it is longer than `LIMIT`.
+    SetupError
+        The request would send secrets unencrypted.
+    """
+    import httpx2  # noqa: PLC0415 - 100 ms, at the first request
+
+    if not hosts.is_safe(asked.url):
+        raise SetupError(
+            f"a credential must not be sent to {hosts.shown(asked.url)} unencrypted",
+            hint="Give an address that begins with https://",
+        )
+    host, line, began = hosts.shown(asked.url), line or Line(), time.monotonic()
+    try:
+        with line._within(asked.timeout_s), _client(asked, environ) as client:  # noqa: SLF001 - of this module
+            return _sent(client, asked, line)
+    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as error:
+        late = time.monotonic() - began >= asked.timeout_s
+        why = f"it did not answer within {asked.timeout_s:g} s" if late else _why(error)
+    raise UnreachableError(
+        f"{host} cannot be asked: {why}", hint="Check the network, then try again"
+    )
+
+
+def _sent(client: httpx2.Client, asked: Ask, line: Line) -> Reply:
+    request = client.build_request(
+        asked.method,
+        asked.url,
+        json=asked.json,
+        data=asked.form,
+        extensions={"trace": line._trace},  # noqa: SLF001 - of this module
+    )
+    response = client.send(request, stream=True)
+    try:
+        content = b""
+        for piece in response.iter_bytes():
+            content += piece
+            if len(content) > LIMIT:
+                raise UnreachableError(
+                    f"the answer of {hosts.shown(asked.url)} is longer than {LIMIT // 1024} KB",
+                    hint="Check the address",
+                )
+        return Reply(response.status_code, content)
+    finally:
+        response.close()
+
+
+def _client(asked: Ask, environ: Mapping[str, str]) -> httpx2.Client:
+    from importlib.metadata import version  # noqa: PLC0415 - it reads the disk
+
+    import httpx2  # noqa: PLC0415 - see above
+
+    headers = {
+        "User-Agent": f"{AGENT}/{version('codex-magic')}",
+        "Accept": "application/json",
+        "originator": AGENT,
+    }
+    if asked.bearer:
+        headers["Authorization"] = f"Bearer {asked.bearer}"
+    return httpx2.Client(
+        headers=headers,
+        verify=route.trusted(asked.url, environ),
+        proxy=route.proxy(asked.url, environ),
+        timeout=asked.timeout_s,
+        trust_env=False,
+    )
+
+
+def _why(error: Exception) -> str:
+    words = " ".join(str(error).split())[:200]
+    return words or type(error).__name__
