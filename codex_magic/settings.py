@@ -1,6 +1,7 @@
 """What a person has set, as one value.
 
-Precedence, weakest first: the default, ``CODEX_MAGIC_…`` in the environment, traitlets
+Precedence, weakest first: the default, another program's keys that `codex_magic.scorpiox` reads (the
+file that ``CODEX_MAGIC_ENV_FILE`` names, then the environment), ``CODEX_MAGIC_…`` there, traitlets
 (``c.CodexMagics.…`` in a configuration file, ``%config CodexMagics.…``), the cell's own line. The
 last of these is `codex_magic.cell`'s. A key is read from the environment alone, because whatever
 is set in a notebook is also saved and shown there.
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from codex_magic import scorpiox
 from codex_magic.errors import CellError
 from codex_magic.policy import (
     ALLOWED_KINDS,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 _Choice = TypeVar("_Choice", bound=str)
 
 PREFIX: Final = "CODEX_MAGIC_"
+ENV_FILE: Final = f"{PREFIX}ENV_FILE"
+_LONGEST_ENV_FILE: Final = 64 * 1024
 BACKENDS: Final = ("auto", "app-server", "responses")
 SHELL_TOOLS: Final = ("function", "shell", "local_shell")
 TOKEN_SOURCES: Final = ("local", "http", "ssh", "command")
@@ -140,7 +144,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     Raises
     ------
     CellError
-        A variable holds a value that is none of its choices.
+        A variable holds a value that is none of its choices, or names a file that cannot be read.
     """
     environ = os.environ if environ is None else environ
     found = {
@@ -151,7 +155,27 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     # CODEX_API_KEY is Codex's own name for a key that goes before the stored sign-in.
     if key := environ.get("CODEX_API_KEY"):
         found.setdefault("api_key", key)
-    return changed(Settings(), found, origin=PREFIX)
+    theirs = changed(Settings(), scorpiox.read(environ, _env_files(environ)))
+    ours = changed(theirs, found, origin=PREFIX)
+    # A name that both give stands for what the person has said here.
+    return replace(ours, aliases=ours.aliases + theirs.aliases) if "aliases" in found else ours
+
+
+def _env_files(environ: Mapping[str, str]) -> list[str]:
+    """Return the text of the file that the environment names, if it names one."""
+    name = environ.get(ENV_FILE)
+    if not name:
+        return []
+    try:
+        with Path(name).expanduser().open("rb") as file:
+            text = file.read(_LONGEST_ENV_FILE + 1).decode()
+    except OSError as error:
+        raise CellError(f"{ENV_FILE} names {name}: {error.strerror}") from None
+    except (ValueError, RuntimeError):  # not UTF-8, no such person
+        raise CellError(f"{ENV_FILE} names {name}, which is not a file of text") from None
+    if len(text) > _LONGEST_ENV_FILE:
+        raise CellError(f"{ENV_FILE} names {name}, which is too long for such a file")
+    return [text]
 
 
 def changed(settings: Settings, values: Mapping[str, Any], *, origin: str = "") -> Settings:
