@@ -20,6 +20,7 @@ from codex_magic.approval import NobodyApprover
 from codex_magic.backends.appserver import wire
 from codex_magic.backends.appserver.backend import AppServerBackend
 from codex_magic.backends.base import ToolSpec
+from codex_magic.backends.responses.store import Store
 from codex_magic.items import AgentMessage, CommandExecution, Text, UserMessage
 from codex_magic.notebook import records
 from codex_magic.notebook.attach import Attachment
@@ -172,7 +173,33 @@ def restore() -> None:
     report(f"a turn behind {TURNS} restored", took["all"], took["none"], "a first turn", "1000 ms")
 
 
-ALL = {work.__name__: work for work in (attach, remember, restore)}
+def listing() -> None:
+    """The newest 20 of 1,000 stored threads of 100 KB, against looking at each file's times."""
+    with workspace() as folder:
+        environ = {"JUPYTER_DATA_DIR": str(folder)}
+        store = Store(environ)
+        said = {"type": "message", "role": "user", "content": "word " * 20_000}
+        for number in range(1000):
+            log = store.begin(f"/folder-{number % 2}")
+            log.begin_turn("t", model="m", account="a", prompt="p")
+            log.add([said])
+            log.end_turn("completed")
+            log.close()
+        files = folder / "codex_magic" / "threads"
+        took = together(
+            {
+                "of a folder": lambda: store.stored("/folder-1", 20),
+                "of none": lambda: store.stored("/nowhere", 20),
+                "bare": lambda: [entry.stat() for entry in os.scandir(files)],
+            },
+            15,
+        )
+        assert len(store.stored("/folder-1", 20)) == 20
+        report("list 20 of 1,000 threads", took["of a folder"], took["bare"], "stat", "50 ms")
+        report("list none of 1,000 threads", took["of none"], took["bare"], "stat", "100 ms")
+
+
+ALL = {work.__name__: work for work in (attach, remember, restore, listing)}
 
 if __name__ == "__main__":
     import sys
