@@ -111,7 +111,7 @@ class FakeModel(Served):
     refused
         What was refused, by the token or by the strict host.
     looked_up
-        The other requests: for models, usage, accounts.
+        What was asked about the host itself: its models, usage, accounts.
     sent_at
         When the first delta of a response left, on the clock of `time.perf_counter`, by the
         response's place among the requests.

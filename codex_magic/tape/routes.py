@@ -91,11 +91,10 @@ class Door(RequestHandler):
 
     async def post(self) -> None:
         """Answer a model request."""
-        body = self._body()
         if not self.request.path.endswith("/responses"):
-            known = self.service.look_up(self._asked({})) if isinstance(body, dict) else None
-            self._reply(known or self._nothing_here())
+            self._reply(self._nothing_here())
             return
+        body = self._body()
         if isinstance(body, Reply):
             self._reply(body)
             return

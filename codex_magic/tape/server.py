@@ -98,7 +98,7 @@ class Server:
         Answers each model request. Like the others it is called in the server's thread and must
         not wait.
     look_up
-        Answers every other request; None for what there is not.
+        Answers what is asked about the host itself; None for what there is not.
     began
         Gets each stream as its first delta leaves.
 

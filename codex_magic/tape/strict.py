@@ -94,6 +94,7 @@ def _faults(
         yield from _api(request.body)
     yield from _effort(request.body, models)
     yield from _tools(request.body)
+    yield from _choice(request.body)
     yield from _format(request.body)
     yield from history_faults(request.body, only_data_images=profile == "chatgpt")
 
@@ -182,6 +183,18 @@ def _tools(body: Body) -> Iterator[Reply]:
         if kind == "function" and tool.get("strict") and (fault := loose(tool.get("parameters"))):
             told = f"Invalid schema for function '{name}': {fault}"
             yield error(400, "invalid_function_parameters", told, f"{at}.parameters")
+
+
+def _choice(body: Body) -> Iterator[Reply]:
+    choice = body.get("tool_choice")
+    if not isinstance(choice, dict) or choice.get("type") == "allowed_tools":
+        return
+    # The hosts look here alone, whatever else the input offers.
+    offered = [tool.get("name") or tool.get("type") for tool in body.get("tools") or ()]
+    wanted = choice.get("name") or choice.get("type")
+    if wanted not in offered:
+        told = f"Tool choice '{wanted}' not found in 'tools' parameter."
+        yield error(400, None, told, "tool_choice")
 
 
 def _format(body: Body) -> Iterator[Reply]:

@@ -5,9 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from codex_magic.tape import strict
+from codex_magic.tape.history import CALLS
 from codex_magic.tape.request import Request
-from codex_magic.tape.strict import refusal
+from codex_magic.tape.script import response
+from codex_magic.tape.steps import Setting
+from codex_magic.tape.wire import expand
+from codex_magic.testing import (
+    call,
+    compacted,
+    custom,
+    local_shell_call,
+    refusal,
+    say,
+    search,
+    shell_call,
+    think,
+)
 
 Json = dict[str, Any]
 
@@ -92,8 +109,9 @@ def without(item: Json, *names: str) -> Json:
 
 
 def refused(profile: Any, body: Json, headers: Json = HEADERS) -> Any:
-    given = refusal(profile, Request("POST", "/x/responses", headers, body), CATALOGUE)
-    return given and (given.status, given.body)
+    asked = Request("POST", "/x/responses", headers, body)
+    answer = strict.refusal(profile, asked, CATALOGUE)
+    return answer and (answer.status, answer.body)
 
 
 @pytest.mark.parametrize(("profile", "body"), [("chatgpt", CHATGPT), ("api", API)])
@@ -126,6 +144,45 @@ def test_what_chatgpts_host_refuses(change: Json, detail: str) -> None:
     assert refused("chatgpt", CHATGPT | change) == (400, {"detail": detail})
 
 
+WORDS = st.sampled_from(
+    [
+        say("a", "commentary"),
+        call("f", a=1),
+        custom("p", "x"),
+        shell_call("ls", "pwd", max_output_length=9, caller={"type": "direct"}),
+        local_shell_call(["ls"]),
+        search("x"),
+        refusal("no"),
+        compacted(),
+        think("hm"),
+        think(),
+    ]
+)
+
+
+@given(st.lists(WORDS), st.sampled_from(["chatgpt", "api"]), st.sampled_from(["functions", "code"]))
+def test_both_hosts_take_back_what_the_fake_says(
+    parts: list[Any], profile: str, shape: Any
+) -> None:
+    steps = expand(response(*parts, say("done")), Setting(shape=shape, stem="s"))
+    (*_, last) = (step.act for step in steps)
+    assert isinstance(last, dict)
+    history = [USER, *last["response"]["output"]]
+    gave = [output(item) for item in history if item["type"] in CALLS]
+    assert refused(profile, {**CHATGPT, "input": [*history, *gave, USER]}) is None
+
+
+def output(made: Json) -> Json:
+    """Return an honest answer to a call."""
+    entry = {"stdout": "", "stderr": "", "outcome": {"type": "timeout"}}
+    answer: Json = {"type": f"{made['type']}_output", "call_id": made["call_id"], "output": "x"}
+    if made["type"] == "shell_call":
+        answer["output"] = [entry for _ in made["action"]["commands"]]
+        answer["max_output_length"] = made["action"]["max_output_length"]
+        answer["caller"] = made["caller"]
+    return answer
+
+
 def test_instructions_may_be_the_first_message_of_a_developer() -> None:
     body = without(CHATGPT, "instructions")
     assert refused("chatgpt", body) == (400, {"detail": "Instructions are required"})
@@ -153,8 +210,8 @@ IN_FULL = {"reasoning": {"context": "all_turns"}}
     ],
 )
 def test_what_lite_models_do_not_take(change: Json, param: str | None) -> None:
-    given = refused("chatgpt", CHATGPT | change, LITE)
-    assert (given and given[1]["error"]["param"]) == param
+    answer = refused("chatgpt", CHATGPT | change, LITE)
+    assert (answer and answer[1]["error"]["param"]) == param
 
 
 def told(message: str, param: str | None = "input", code: str | None = None) -> Any:
@@ -335,6 +392,12 @@ def test_only_the_api_fetches_images() -> None:
             "unsupported_value",
         ),
         (
+            {"tool_choice": {"type": "web_search_preview"}},
+            "Tool choice 'web_search_preview' not found in 'tools' parameter.",
+            "tool_choice",
+            None,
+        ),
+        (
             {"tools": [without(TOOL, "name")]},
             "Missing required parameter: 'tools[0].name'.",
             "tools[0].name",
@@ -342,8 +405,13 @@ def test_only_the_api_fetches_images() -> None:
         ),
     ],
 )
-def test_what_the_api_refuses(change: Json, message: str, param: str, code: str) -> None:
+def test_what_the_api_refuses(change: Json, message: str, param: str, code: str | None) -> None:
     assert refused("api", API | change) == told(message, param, code)
+
+
+@pytest.mark.parametrize("choice", ["auto", {"type": "function", "name": "f"}])
+def test_a_tool_that_is_offered_can_be_chosen(choice: Any) -> None:
+    assert refused("api", {**API, "tool_choice": choice}) is None
 
 
 @pytest.mark.parametrize(
