@@ -1,9 +1,12 @@
-"""What the tests of the stored threads share: a data folder, and another process at its files."""
+"""What these tests share: a data folder, another process at its files, a certificate."""
 
 from __future__ import annotations
 
+import shutil
+import ssl
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -76,3 +79,28 @@ def elsewhere(environ: dict[str, str]) -> Iterator[Any]:
     yield open_there
     for each in opened:
         each.kill()
+
+
+@dataclass(frozen=True)
+class Certificate:
+    path: Path
+    server: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """Whom a server of this machine is; nobody trusts it who was not told to."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("there is no openssl here to make a certificate with")
+    folder = tmp_path_factory.mktemp("certificate")
+    key, path = folder / "key.pem", folder / "certificate.pem"
+    command = f"""
+        {program} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2
+        -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1
+    """
+    files = ["-keyout", str(key), "-out", str(path)]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(path, key)
+    return Certificate(path, server)

@@ -313,7 +313,12 @@ STATUSES: dict[str, tuple[int, dict[str, str], bytes, tuple[str, bool, float | N
         307,
         {"Location": "https://elsewhere.example/?token=abc"},
         b"",
-        ("redirected", False, None, "the model's host sends the request elsewhere (307): to elsewhere.example"),
+        (
+            "redirected",
+            False,
+            None,
+            "the model's host sends the request elsewhere (307): to elsewhere.example",
+        ),
     ),
     "a proxy": (
         407,

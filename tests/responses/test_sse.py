@@ -67,6 +67,7 @@ STREAMS: dict[str, tuple[bytes, Outcome]] = {
         ([{"type": "error", "error": {"message": "boo"}}], ""),
     ),
     "cut in an event": (b"data: %b\n\ndata: %b" % (RAW[0], RAW[1]), ([ONE], BROKEN)),
+    "cut after its name": (b"data: %b\n\nevent: x\n" % RAW[0], ([ONE], BROKEN)),
     "cut before the empty line": (b"data: %b\n\ndata: %b\n" % (RAW[0], RAW[1]), ([ONE], BROKEN)),
     "no JSON": (b"data: %b\n\ndata: {'a'}\n\ndata: %b\n\n" % (RAW[0], RAW[1]), ([ONE], NOT_JSON)),
     "no UTF-8": (b'data: %b\n\ndata: {"type":"\xff"}\n\n' % RAW[0], ([ONE], NOT_JSON)),

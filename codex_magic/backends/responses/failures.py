@@ -187,7 +187,7 @@ def _verdict(found: Said, status: int | None) -> _Verdict:
 
 
 def _by_status(found: Said, status: int | None) -> _Verdict:
-    if status is None or (status in _SUCCESS and (found.code or found.type or found.is_error)):
+    if status is None or (status in _SUCCESS and found.is_error):
         if found.code.startswith(("invalid_", "unsupported_")) or "image" in found.code:
             return "badRequest", False
         return TYPES.get(found.type, ("internalServerError", True))

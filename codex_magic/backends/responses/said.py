@@ -155,7 +155,7 @@ def _of_json(found: Json, headers: Mapping[str, str]) -> Said:
         type=_text(inner.get("type")),
         message=_text(inner.get("message") or inner.get("msg") or inner.get("detail")),
         status=status if isinstance(status, int) and 100 <= status < 600 else None,  # noqa: PLR2004 - what HTTP allows
-        is_error=True,
+        is_error=any(found.get(word) for word in ("error", "detail", "message")),
         limits=inner,
         headers=headers,
     )

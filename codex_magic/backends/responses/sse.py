@@ -46,13 +46,14 @@ class Decoder:
         self._pieces: list[bytes] = []  # of a line that has not ended
         self._lines: list[bytes] = []  # the data of an event that has not ended
         self._held = 0
+        self._is_named = False  # by a line that says nothing else
         self._is_first = True
         self._after_cr = False
 
     @property
     def is_within(self) -> bool:
         """Whether something has begun that has not ended."""
-        return bool(self._pieces or self._lines)
+        return bool(self._pieces or self._lines or self._is_named)
 
     def feed(self, data: bytes) -> list[Json]:
         """Return the events that end in `data`.
@@ -93,7 +94,7 @@ class Decoder:
         if self.failure is not None:
             raise self.failure
         begun = b"".join(self._pieces)
-        if self._lines or (begun and not begun.startswith(b":")):
+        if self._lines or self._is_named or (begun and not begun.startswith(b":")):
             raise Failure(
                 "the model's answer broke off in the middle of an event",
                 kind="connectionLost",
@@ -105,11 +106,14 @@ class Decoder:
             self._begin(lines)
         for line in lines:
             if not line:
+                self._is_named = False
                 if self._lines:
                     self._end(events)
             elif line.startswith(b"data:"):
                 self._lines.append(line[5:].removeprefix(b" "))
                 self._held += len(line)
+            elif not line.startswith(b":"):
+                self._is_named = True
         if rest:
             self._pieces.append(rest)
             self._held += len(rest)

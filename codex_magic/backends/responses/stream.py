@@ -85,6 +85,9 @@ class Stream:
         AbortedError
             Somebody has given the request up.
         """
+        self._still_wanted()
+        if self._is_over:
+            return
         decoder = Decoder()
         self._line.allow(self._idle_s)
         for piece in self._pieces:
