@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from codex_magic import again, folder
+from codex_magic import again, choosing, folder
 from codex_magic import events as ev
 from codex_magic.backends.base import Backend, Mailbox, ToolSpec
 from codex_magic.cell import PRIVATE
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from codex_magic.approval import Approver
     from codex_magic.page import Page
     from codex_magic.policy import Grant
-    from codex_magic.tape import Player, Tape
+    from codex_magic.tape import Tape
     from codex_magic.tools.base import Tool
     from codex_magic.turn import Turn, TurnRequest
 
@@ -78,7 +79,7 @@ class Session:
         self._connect = connect
         self._attachment = Attachment(Index(self._environ))
         self._where: tuple[Path | None, bool] = None, False
-        self._live: Desk | None = None
+        self._live: dict[tuple[object, ...], Desk] = {}
         self._taped: Desk | None = None
         self._busy = threading.Lock()
         self._mailbox: Mailbox | None = None
@@ -122,19 +123,18 @@ class Session:
     @property
     def threads(self) -> Mapping[str, str]:
         """The threads of this kernel: their ids by name."""
-        desk = self._taped or self._live
-        return dict(desk.attachment.threads) if desk else dict(self._attachment.threads)
+        desk = self._taped
+        return dict((desk.attachment if desk else self._attachment).threads)
 
     @property
     def current(self) -> str:
         """The name of the thread that a cell uses which names none."""
-        desk = self._taped or self._live
-        return desk.attachment.current if desk else self._attachment.current
+        return (self._taped.attachment if self._taped else self._attachment).current
 
     @property
     def attachment(self) -> Attachment:
         """What is known of the notebook's threads, on the backend that the next turn runs on."""
-        return self._desk().attachment
+        return self._taped.attachment if self._taped else self._attachment
 
     @property
     def shelf(self) -> Shelf:
@@ -171,42 +171,41 @@ class Session:
             # person's, and the person's configuration must not change what a lesson asks.
             home = homes.make()
             player = tapes.Player(tape, on_mismatch=self._mismatch)
-            self._taped = Desk(self._player_backend(player, home), tape=tape, player=player)
+            backend = choosing.make_for_tape(
+                self.settings, self._environ, self._specs(), url=player.base_url, home=home
+            )
+            self._taped = Desk(backend, tape=tape, player=player)
             self._taped.home = home
             self._taped.attachment.at(self._where[0], from_top=True)
         return tape
 
-    def _player_backend(self, player: Player, home: str) -> Backend:
-        from codex_magic.backends.appserver import wire  # noqa: PLC0415 - with its backend below
-        from codex_magic.backends.appserver.backend import AppServerBackend  # noqa: PLC0415
-
-        environ = {
-            name: value
-            for name, value in self._environ.items()
-            if name not in ("OPENAI_API_KEY", "CODEX_API_KEY", "CODEX_ACCESS_TOKEN")
-        }
-        # A proxy would be asked for the player on this very machine.
-        environ |= {"CODEX_HOME": home, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-        overrides = wire.tape_provider(player.base_url)
-        return AppServerBackend(tools=self._specs(), environ=environ, overrides=overrides)
-
-    def _desk(self) -> Desk:
+    def _desk(self, wanted: str | None = None) -> Desk:
+        """Return the desk of the backend that is wanted, else of the one in the settings."""
         if self._taped is not None:
             return self._taped
-        if self._live is None:
-            self._live = Desk((self._connect or self._app_server)(), self._attachment)
-        return self._live
+        if self._connect is not None:
+            made: tuple[object, ...] = ()
+            desk = self._live.get(made)
+            connect = self._connect
+        else:
+            settings = self.settings
+            which = choosing.name(wanted or settings.backend, settings, self._environ)
+            made = choosing.made_of(which, settings)
+            desk = self._live.get(made)
+            connect = partial(choosing.make, which, settings, self._environ, self._specs())
+        if desk is None:
+            self._close_others(made)
+            desk = self._live[made] = Desk(connect(), self._attachment)
+        return desk
 
-    def _app_server(self) -> Backend:
-        from codex_magic.backends.appserver.backend import (  # noqa: PLC0415 - at first use
-            AppServerBackend,
-        )
-
-        key = self.settings.api_key
-        return AppServerBackend(tools=self._specs(), environ=self._environ, api_key=key)
+    def _close_others(self, made: tuple[object, ...]) -> None:
+        """End the desk that a changed setting has replaced."""
+        for key in [key for key in self._live if key[:1] == made[:1]]:
+            self._live.pop(key).close()
 
     def _specs(self) -> list[ToolSpec]:
-        return [ToolSpec(t.name, t.description, t.parameters) for t in self._hands.tools.values()]
+        tools = self._hands.tools.values() if self.settings.tools else ()
+        return [ToolSpec(t.name, t.description, t.parameters) for t in tools]
 
     def _mismatch(self, text: str) -> None:
         if self._mailbox is not None:
@@ -258,10 +257,11 @@ class Session:
 
     def close(self) -> None:
         """End everything this session started."""
-        for desk in (self._taped, self._live):
+        for desk in (self._taped, *self._live.values()):
             if desk is not None:
                 desk.close()
-        self._taped = self._live = None
+        self._taped = None
+        self._live.clear()
 
     # --- turns --------------------------------------------------------------------------------
 
@@ -293,7 +293,7 @@ class Session:
             )
         try:
             self._rules.use(self.settings.rules)
-            desk = self._desk()
+            desk = self._desk(request.backend)
             mark = desk.attachment.mark()
             running: Running | None = None
             try:
@@ -301,7 +301,8 @@ class Session:
                 if request.reuse and (kept := again.find(desk.attachment, request)) is not None:
                     self.last = again.show(desk.attachment, request, kept, page)
                     return self.last
-                running = Running(desk, _on_tape(request, desk.tape), page, approver, self._hands)
+                hands = self._hands if self.settings.tools else replace(self._hands, tools={})
+                running = Running(desk, _on_tape(request, desk.tape), page, approver, hands)
                 self._mailbox = running.mailbox
                 self._notebook = notebook or Notebook()
                 return running.to_its_end(self.settings)

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -256,6 +257,23 @@ class Stage:
         self.opened.callback(backend.close)
         self.opened.callback(session.close)
         return Kernel(session, backend, self.folder, shape)
+
+    def responses_kernel(
+        self,
+        model: FakeModel | str,
+        shape: str = "gpt-5.5",
+        *,
+        tools: Sequence[Any] = (),
+        settings: Settings | None = None,
+        **environ: str,
+    ) -> Kernel:
+        """Return a kernel whose turns go to `model` by the Responses API, without Codex."""
+        base_url = model if isinstance(model, str) else model.base_url
+        environ = {**self.environ, "JUPYTER_DATA_DIR": str(self.place("data")), **environ}
+        settings = replace(settings or Settings(), backend="responses", base_url=base_url)
+        session = Session(settings, environ=environ, tools=tools or (ShellTool(),))
+        self.opened.callback(session.close)
+        return Kernel(session, None, self.folder, shape)
 
     def client(self, name: str, *settings: str) -> Client:
         client = Client(name, self.folder, self.environ, *settings)

@@ -45,7 +45,7 @@ class Kernel:
         """Run a turn; return its seat, and what was sent for it."""
         policy = SandboxPolicy(workspace=Path(options.pop("folder", "/w")))
         request = TurnRequest(prompt=prompt, policy=policy, **options)
-        seat, log = self.threads.seat(request, start or Start(), default_model="default")
+        seat, log = self.threads.seat(request, start or Start(), default_model=lambda: "default")
         self.turns += 1
         turn_id = f"{prompt}-{self.turns}"
         log.begin_turn(turn_id, model=seat.model, account="a", prompt=prompt)

@@ -96,5 +96,5 @@ def _unusable() -> SetupError:
     # It is not repeated: it may hold a password.
     return SetupError(
         "the address of the model's host cannot be used",
-        hint="CODEX_MAGIC_BASE_URL must read like https://host.example/v1, without name and password",
+        hint="CODEX_MAGIC_BASE_URL must begin with https:// and a host, without name and password",
     )

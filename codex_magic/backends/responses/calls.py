@@ -7,7 +7,6 @@ been trained on, and mean our own shell.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +14,11 @@ from codex_magic.backends.responses.failures import Failure
 from codex_magic.items import Streams, well_formed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from codex_magic.backends.base import ToolAnswer, ToolSpec
 
-Json = Mapping[str, Any]
+Json = dict[str, Any]
 
 SHELL: Final = "shell"
 HOSTED: Final[Mapping[str, Json]] = {
@@ -57,7 +58,7 @@ def _function(tool: ToolSpec) -> Json:
     }
 
 
-def strict(schema: Json) -> Json:
+def strict(schema: Mapping[str, Any]) -> Json:
     """Return `schema` as strict mode wants it: all is required, and what was optional may be null."""
     found = {key: _strict_inside(key, value) for key, value in schema.items()}
     properties = schema.get("properties")
@@ -115,6 +116,12 @@ KINDS: Final = (
 )
 
 
+def is_lost(item: Json) -> bool:
+    """Whether an item is a call that names none, so that nothing can be answered."""
+    call_id = item.get("call_id")
+    return item.get("type") in KINDS and not (isinstance(call_id, str) and call_id)
+
+
 def read(item: Json) -> Call:
     """Return the call that an item of one of `KINDS` is.
 
@@ -123,13 +130,14 @@ def read(item: Json) -> Call:
     Failure
         It names no call, so nothing can be answered.
     """
-    call_id = item.get("call_id")
-    if not isinstance(call_id, str) or not call_id:
+    call_id = str(item.get("call_id"))
+    if is_lost(item):
         raise Failure(
             f"the host sent a {item['type']} without a call_id, so it cannot be answered",
             kind="badResponse",
         )
     action = item.get("action") or {}
+    asked: tuple[Asked, ...]
     match item["type"]:
         case "function_call":
             asked = (Asked(call_id, str(item.get("name")), _arguments(item.get("arguments"))),)

@@ -6,8 +6,7 @@ hosts leave it out of the last event. Deltas are for whoever watches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -26,7 +25,10 @@ from codex_magic.items import (
     WebSearch,
 )
 
-Json = Mapping[str, Any]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Json = dict[str, Any]
 
 PARAGRAPH: Final = "\n\n"
 ENDED_EARLY: Final = "the connection ended before the answer did"
@@ -79,6 +81,11 @@ class Reader:
     def output(self) -> list[Json]:
         """The finished items, as the host sent them."""
         return [self._done[place] for place in sorted(self._done)]
+
+    @property
+    def history(self) -> list[Json]:
+        """The same without calls that nobody could answer: one of them would spoil the thread."""
+        return [item for item in self.output if not calls.is_lost(item)]
 
     @property
     def calls(self) -> list[calls.Call]:

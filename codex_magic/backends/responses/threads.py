@@ -16,7 +16,7 @@ from codex_magic.backends.responses.store import BusyError, Store
 from codex_magic.events import Notice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from codex_magic.backends.base import Start, StoredThread, StoredTurn
     from codex_magic.backends.responses.log import ThreadLog
@@ -38,14 +38,14 @@ class Threads(seats.Seats):
         self._lock = threading.Lock()
 
     def seat(
-        self, request: TurnRequest, start: Start, *, default_model: str
+        self, request: TurnRequest, start: Start, *, default_model: Callable[[], str]
     ) -> tuple[Seat, ThreadLog]:
         """Return the thread for `request`, and its log; see `Backend.seat`.
 
         Parameters
         ----------
         default_model
-            Used where neither the request nor the thread names one.
+            Asked for one where neither the request nor the thread names it.
         """
         with self._lock:
             seat = self.choose(request, start)
@@ -53,7 +53,7 @@ class Threads(seats.Seats):
             assert log is not None  # noqa: S101 - every way to a seat opens its thread
             troubles = tuple(Notice(text, "warning") for text in log.notices)
             log.notices.clear()
-            model = seat.model or default_model
+            model = seat.model or default_model()
             self._models.setdefault(seat.thread_id, model)
             return replace(seat, model=model, notices=(*seat.notices, *troubles)), log
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,12 +15,16 @@ from codex_magic.errors import CellError
 from codex_magic.items import well_formed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from codex_magic.auth.credentials import Credential
     from codex_magic.backends.base import TurnInput
 
-Json = Mapping[str, Any]
+Json = dict[str, Any]
 
 CLIENT: Final = "codex_magic"
+CHATGPT_HOST: Final = "chatgpt.com"
+API_HOST: Final = "api.openai.com"
 MODELS_VERSION: Final = "0.163.0"
 """The version of Codex whose models we know: an older one is told of fewer."""
 
@@ -50,14 +53,14 @@ class Profile:
 
 CHATGPT: Final = Profile(
     "chatgpt",
-    "https://chatgpt.com/backend-api/codex",
+    f"https://{CHATGPT_HOST}/backend-api/codex",
     # Of what we might send; it takes neither sampling parameters nor a limit of the output.
     frozenset({"max_output_tokens", "temperature", "top_p", "metadata", "truncation", "user"}),
     hosted_shell=False,
     fetches=False,
     official=False,
 )
-API: Final = Profile("api", "https://api.openai.com/v1")
+API: Final = Profile("api", f"https://{API_HOST}/v1")
 
 
 def profile(credential: Credential | None) -> Profile:
@@ -100,7 +103,7 @@ class Asking:
     tools: Sequence[Json] = ()
     effort: str | None = None
     summary: str | None = None
-    schema: Json | None = None
+    schema: Mapping[str, Any] | None = None
     thread_id: str = ""
 
 

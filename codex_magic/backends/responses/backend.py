@@ -1,0 +1,314 @@
+"""Turns over the Responses API: a host of models asked directly, with a credential of the person's.
+
+It holds what turns share: the credential, the host, the threads. How a turn runs is `turns`'. Nothing
+is read, asked or written before the first turn, or the first question about the account.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING, Any, Final
+
+from codex_magic import events as ev
+from codex_magic.auth import login, sources
+from codex_magic.backends.base import (
+    Account,
+    Mailbox,
+    Model,
+    Quota,
+    Seat,
+    SignIn,
+    SignInWay,
+    Start,
+    StoredThread,
+    StoredTurn,
+    ToolAnswer,
+    ToolSpec,
+    TurnInput,
+    instructions,
+)
+from codex_magic.backends.hints import SIGN_IN
+from codex_magic.backends.models import check_effort
+from codex_magic.backends.responses import calls, catalogue, wire
+from codex_magic.backends.responses.compaction import Weight
+from codex_magic.backends.responses.host import Host
+from codex_magic.backends.responses.retry import Patience
+from codex_magic.backends.responses.threads import Threads
+from codex_magic.backends.responses.turns import Given, RunningTurn
+from codex_magic.errors import CellError, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from codex_magic.auth.credentials import Credential, Kind
+    from codex_magic.backends.responses.log import ThreadLog
+    from codex_magic.settings import Settings
+    from codex_magic.turn import TurnRequest
+
+CHATGPT_URL: Final = "CODEX_MAGIC_CHATGPT_URL"
+"""Names another host in the place of ChatGPT's own, for a gateway that stands before it."""
+
+UNOFFICIAL: Final = "a ChatGPT sign-in on the responses backend is unofficial: OpenAI documents it for its own programs"
+OFFICIAL: Final[frozenset[Kind]] = frozenset(("apiKey",))
+"""What OpenAI documents for anybody's program."""
+OPT_IN: Final = (
+    "To use it all the same: %config CodexMagics.chatgpt = True, or CODEX_MAGIC_CHATGPT=1; "
+    "or use --backend app-server, or an API key"
+)
+
+
+class ResponsesBackend:
+    """Turns over the Responses API.
+
+    Parameters
+    ----------
+    tools
+        What every turn is offered.
+    environ
+        Where credentials, proxies and certificates are named; the process's own by default.
+    """
+
+    name = "responses"
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        tools: Sequence[ToolSpec] = (),
+        environ: Mapping[str, str] | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._settings = settings
+        self._tools = tuple(tools)
+        self._environ = dict(os.environ if environ is None else environ)
+        self._patience = patience or Patience()
+        self._threads = Threads(self._environ)
+        self._source: sources.Chosen | None = None
+        self._host: Host | None = None
+        self._logs: dict[str, ThreadLog] = {}
+        self._turn: RunningTurn | None = None
+        self._told: set[str] = set()
+        self._weights: dict[str, Weight] = {}
+
+    # --- threads ------------------------------------------------------------------------------
+
+    def seat(self, request: TurnRequest, start: Start) -> Seat:
+        """Return the thread for `request`; see `Backend.seat`.
+
+        Raises
+        ------
+        SetupError
+            There is no credential, or none that may be used.
+        CellError
+            There is no such thread; the model has no such effort.
+        """
+        host = self._ready()
+        if request.model:
+            model = catalogue.resolve(request.model, self._settings.aliases, ())
+            request = replace(request, model=model)
+        seat, log = self._threads.seat(request, start, default_model=host.default_model)
+        if request.effort is not None:
+            check_effort(host.models(), seat.model, request.effort)
+        self._logs[seat.thread_id] = log
+        return replace(seat, notices=(*self._notices(), *seat.notices))
+
+    def _notices(self) -> list[ev.Notice]:
+        """Return what the credential's source has to say, once."""
+        new = [text for text in self._found_source().notices if text not in self._told]
+        self._told.update(new)
+        return [ev.Notice(text, "warning") for text in new]
+
+    def threads(self, cwd: str | None, limit: int = 20) -> list[StoredThread]:
+        """Return the stored threads of a folder, or of all, the latest used first."""
+        return self._threads.stored(cwd, limit)
+
+    def turns(self, thread_id: str) -> list[StoredTurn]:
+        """Return the turns of a stored thread; see `Backend.turns`."""
+        return self._threads.turns(thread_id)
+
+    def rename(self, thread_id: str, title: str) -> None:
+        """Call a stored thread something else in the list."""
+        self._threads.rename(thread_id, title)
+
+    def archive(self, thread_id: str) -> None:
+        """Take a thread off the list; see `Backend.archive`."""
+        self._threads.archive(thread_id)
+
+    def delete(self, thread_id: str) -> None:
+        """Remove a stored thread for good."""
+        self._threads.delete(thread_id)
+
+    # --- turns --------------------------------------------------------------------------------
+
+    def start_turn(self, seat: Seat, turn: TurnInput, mailbox: Mailbox) -> None:
+        """Start a turn; its events arrive in `mailbox`, the last a `TurnCompleted`."""
+        host, log = self._ready(), self._logs[seat.thread_id]
+        request, settings = turn.request, self._settings
+        shell = settings.shell_tool
+        if not host.takes.hosted_shell and shell != "function":
+            mailbox.put(ev.Notice(f"this host has no tool {shell}; our own is offered", "warning"))
+            shell = "function"
+        asking = wire.Asking(
+            model=seat.model,
+            instructions=instructions(),
+            tools=calls.offered(self._tools, shell=shell, web_search=settings.web_search),
+            effort=request.effort,
+            summary=request.summary,
+            schema=request.schema,
+            thread_id=seat.thread_id,
+        )
+        weight = self._weights.setdefault(seat.thread_id, Weight())
+        given = Given(host, log, asking, self._account_mark(), request.prompt, weight)
+        running = RunningTurn(given, wire.opening(turn, log.items, host.takes), mailbox)
+        self._turn = running
+        running.start()
+
+    def answer(self, request_id: Any, answer: ToolAnswer) -> None:
+        """Answer a `ToolCallRequested`; too late is not an error."""
+        if self._turn is not None:
+            self._turn.answer(request_id, answer)
+
+    def interrupt(self) -> None:
+        """Ask the running turn to stop; it still completes, as interrupted."""
+        if self._turn is not None:
+            self._turn.interrupt()
+
+    def steer(self, text: str) -> None:
+        """Add `text` to the running turn.
+
+        Raises
+        ------
+        CellError
+            No turn is running.
+        """
+        if self._turn is None:
+            raise CellError("no turn is running")
+        self._turn.steer(text)
+
+    # --- the account --------------------------------------------------------------------------
+
+    def account(self) -> Account:
+        """Return who is signed in."""
+        credential = self._credential()
+        if credential is None:
+            return Account(needed=not self._is_keyless())
+        return Account(
+            kind=credential.kind,
+            detail=credential.email,
+            plan=credential.plan,
+            source=credential.source,
+            expires_at=credential.expires_at,
+        )
+
+    def sign_in(self, way: SignInWay) -> SignIn:
+        """Begin to sign a person in; see `Backend.sign_in`."""
+        self._require_opt_in()
+        begin = login.device if way == "device" else login.browser
+        self._forget()
+        return begin(self._environ, account=self._settings.account)
+
+    def sign_in_with_key(self, key: str) -> None:
+        """Keep an API key for this and later kernels."""
+        login.with_key(self._environ, key, account=self._settings.account)
+        self._forget()
+
+    def sign_out(self) -> None:
+        """Revoke and forget what a sign-in brought."""
+        login.logout(self._environ, account=self._settings.account)
+        self._forget()
+
+    def models(self) -> list[Model]:
+        """Return the models that can be asked for."""
+        return list(self._ready().models())
+
+    def quota(self) -> Quota:
+        """Return how much of the account's limits is used; see `Host.quota`."""
+        return self._ready().quota()
+
+    def close(self) -> None:
+        """End the running turn, and let go of the threads."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.interrupt()
+            turn.join(LAST_S)
+        self._threads.close()
+        self._forget()
+
+    # --- the host -----------------------------------------------------------------------------
+
+    def _ready(self) -> Host:
+        """Return the host, with a credential that it takes.
+
+        Raises
+        ------
+        SetupError
+            There is none, or it is one of ChatGPT's and nobody has allowed that.
+        """
+        credential = self._credential()
+        if credential is None and not self._is_keyless():
+            if not self._settings.chatgpt and self._is_signed_in_elsewise():
+                self._require_opt_in()
+            raise SetupError("nobody is signed in", hint=SIGN_IN)
+        takes = wire.profile(credential)
+        if self._host is None or self._host.takes is not takes:
+            if self._host is not None:
+                self._host.close()
+            self._host = self._made_host(takes)
+        return self._host
+
+    def _made_host(self, takes: wire.Profile) -> Host:
+        url = self._settings.base_url
+        if takes is wire.CHATGPT:
+            url = self._environ.get(CHATGPT_URL)
+        return Host(
+            takes=takes,
+            base_url=(url or takes.base_url).rstrip("/"),
+            source=self._found_source(),
+            version=installed_version("codex-magic"),
+            patience=self._patience,
+            environ=self._environ,
+            is_other=self._settings.base_url is not None,
+        )
+
+    def _found_source(self) -> sources.Chosen:
+        if self._source is None:
+            kinds = sources.KINDS if self._settings.chatgpt else OFFICIAL
+            self._source = sources.find(self._settings, self._environ, kinds=kinds)
+        return self._source
+
+    def _is_signed_in_elsewise(self) -> bool:
+        """Whether there is a credential that only the person's word keeps from being used."""
+        return sources.find(self._settings, self._environ).current() is not None
+
+    def _credential(self) -> Credential | None:
+        return self._found_source().current()
+
+    def _is_keyless(self) -> bool:
+        """Whether turns go to somebody else's host, which was given no key."""
+        return not self._found_source().is_needed
+
+    def _require_opt_in(self) -> None:
+        if not self._settings.chatgpt:
+            raise SetupError(UNOFFICIAL, hint=OPT_IN)
+
+    def _account_mark(self) -> str:
+        """Return what tells accounts apart in a thread's log, and tells nobody which they are."""
+        credential = self._credential()
+        if credential is None:
+            return self._settings.base_url or ""
+        whose = credential.account_id or credential.token
+        return hashlib.sha256(f"{credential.kind} {whose}".encode()).hexdigest()[:16]
+
+    def _forget(self) -> None:
+        """Look for the credential again at the next turn."""
+        self._source = None
+        host, self._host = self._host, None
+        if host is not None:
+            host.close()
+
+
+LAST_S: Final = 2.0
+"""Seconds that a turn has to end with the kernel."""

@@ -1,0 +1,138 @@
+"""The host of the models: where it is, what it takes, which models it has, what it says of limits.
+
+One for a backend and a credential's kind; it lives as long as both. What is learned of a host while
+turns run (a key it does not know, how much of a limit is used) is kept here.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from codex_magic.backends.responses import catalogue, quota, wire
+from codex_magic.backends.responses.client import Client
+from codex_magic.errors import BackendError, CodexMagicError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from codex_magic.auth.credentials import Source
+    from codex_magic.backends.base import Model, Quota
+    from codex_magic.backends.responses.retry import Patience
+
+MODELS_S: Final = 5.0
+"""Seconds that a host has to name its models; without them the bundled list serves."""
+
+
+class Host:
+    """A host of the Responses API.
+
+    Parameters
+    ----------
+    takes
+        What kind of host it is.
+    base_url
+        Where it is.
+    source
+        Who has the credential; None where the host wants none.
+    is_other
+        Whether it is somebody else's than OpenAI's: then our list says nothing of its models.
+
+    Attributes
+    ----------
+    without
+        What it has turned out not to know of a request's body.
+    """
+
+    def __init__(  # noqa: PLR0913 - all by their names
+        self,
+        *,
+        takes: wire.Profile,
+        base_url: str,
+        source: Source | None,
+        version: str,
+        patience: Patience,
+        environ: Mapping[str, str],
+        is_other: bool = False,
+    ) -> None:
+        self.takes = takes
+        self.base_url = base_url
+        self.patience = patience
+        self.without: frozenset[str] = takes.refuses
+        self._is_other = is_other
+        self._models: tuple[Model, ...] | None = None
+        self._asking = threading.Lock()
+        self._headers: Mapping[str, str] = {}
+        self.client = Client(
+            base_url,
+            source,
+            lambda credential: wire.dress(credential, version),
+            patience=patience,
+            environ=environ,
+        )
+
+    def models(self) -> tuple[Model, ...]:
+        """Return its models, as it names them; our own list where it names none."""
+        with self._asking:
+            if self._models is None:
+                try:
+                    answer = self.client.get("/models", {"client_version": wire.MODELS_VERSION})
+                    self._models = catalogue.read(answer)
+                except (CodexMagicError, ValueError):
+                    self._models = ()
+            if self._models or self._is_other:
+                return self._models
+            return catalogue.bundled()
+
+    def default_model(self) -> str:
+        """Return the model to ask where nobody has named one.
+
+        Raises
+        ------
+        BackendError
+            It has several, and none of them is known to be the one.
+        """
+        models = self.models()
+        if self._is_other and len(models) == 1:
+            return models[0].id
+        if not self._is_other and (found := catalogue.default(models)):
+            return found
+        named = ", ".join(model.id for model in models[:8])
+        raise BackendError(
+            f"{self.base_url} has {named or 'models that it does not name'}",
+            hint="Say which: %%codex -m MODEL, or %config CodexMagics.model = 'MODEL'",
+        )
+
+    def context_tokens(self, model: str) -> int:
+        """Return how much a model can read; 0 where nobody says."""
+        return catalogue.context_tokens(model, self.models())
+
+    # --- limits -------------------------------------------------------------------------------
+
+    def told(self, headers: Mapping[str, str]) -> None:
+        """Keep what the headers of an answer say of limits."""
+        if any(name.startswith(quota.PREFIXES) for name in headers):
+            self._headers = dict(headers)
+
+    def quota(self) -> Quota:
+        """Return how much of the account's limits is used.
+
+        Raises
+        ------
+        BackendError
+            It cannot be asked, and has not said so by itself.
+        """
+        if self.takes is wire.CHATGPT:
+            root = self.base_url.removesuffix("/codex")
+            answer: Any = self.client.get_url(f"{root}/wham/usage")
+            return quota.read(answer)
+        if self._headers:
+            return quota.of_headers(self._headers)
+        raise BackendError(
+            "this host tells of its limits with an answer, and there was none yet",
+            hint="Run a turn first",
+        )
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.client.close()

@@ -1,0 +1,130 @@
+"""Which backend a turn runs on, and how it is made from the settings.
+
+The settings name one, or leave it to what this machine has. Nothing is started here: a backend starts
+what it needs with its first turn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from codex_magic import binary
+from codex_magic.backends.hints import SIGN_IN
+from codex_magic.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from codex_magic.backends.base import Backend, ToolSpec
+    from codex_magic.settings import Settings
+
+AUTO: Final = "auto"
+APP_SERVER: Final = "app-server"
+RESPONSES: Final = "responses"
+
+OWN_KEYS: Final = ("OPENAI_API_KEY", "CODEX_API_KEY", "CODEX_ACCESS_TOKEN")
+
+
+def name(wanted: str, settings: Settings, environ: Mapping[str, str]) -> str:
+    """Return which backend `wanted` comes to here.
+
+    Raises
+    ------
+    SetupError
+        Neither can be used: Codex is not installed, and there is no credential.
+    """
+    if wanted != AUTO:
+        return wanted
+    if settings.base_url is not None:
+        return RESPONSES  # the Codex program takes its hosts from its own configuration
+    try:
+        binary.candidates(environ)
+    except SetupError:
+        if has_credential(settings, environ):
+            return RESPONSES
+        raise SetupError(
+            "there is no Codex program here, and nobody is signed in", hint=SIGN_IN
+        ) from None
+    return APP_SERVER
+
+
+def has_credential(settings: Settings, environ: Mapping[str, str]) -> bool:
+    """Whether the responses backend would find somebody signed in."""
+    from codex_magic.auth import sources  # noqa: PLC0415 - only where there is no Codex
+
+    found = sources.find(settings, environ)
+    return not found.is_needed or found.current() is not None
+
+
+def make(
+    which: str, settings: Settings, environ: Mapping[str, str], tools: Sequence[ToolSpec]
+) -> Backend:
+    """Return a backend by its name."""
+    if which == RESPONSES:
+        from codex_magic.backends.responses.backend import (  # noqa: PLC0415 - at first use
+            ResponsesBackend,
+        )
+
+        return ResponsesBackend(settings, tools=tools, environ=environ)
+    from codex_magic.backends.appserver.backend import (  # noqa: PLC0415 - at first use
+        AppServerBackend,
+    )
+
+    return AppServerBackend(tools=tools, environ=environ, api_key=settings.api_key)
+
+
+def make_for_tape(
+    settings: Settings,
+    environ: Mapping[str, str],
+    tools: Sequence[ToolSpec],
+    *,
+    url: str,
+    home: str,
+) -> Backend:
+    """Return a backend whose model is a tape's player.
+
+    Parameters
+    ----------
+    url
+        Where the player answers.
+    home
+        A folder for what the backend writes.
+    """
+    environ = {key: value for key, value in environ.items() if key not in OWN_KEYS}
+    # A proxy would be asked for the player on this very machine.
+    environ |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    if _plays_on(settings, environ) == RESPONSES:
+        settings = replace(settings, base_url=url, env_key=None, api_key=None)
+        return make(RESPONSES, settings, environ | {"JUPYTER_DATA_DIR": home}, tools)
+    from codex_magic.backends.appserver import wire  # noqa: PLC0415 - with its backend below
+    from codex_magic.backends.appserver.backend import AppServerBackend  # noqa: PLC0415
+
+    return AppServerBackend(
+        tools=tools, environ=environ | {"CODEX_HOME": home}, overrides=wire.tape_provider(url)
+    )
+
+
+def _plays_on(settings: Settings, environ: Mapping[str, str]) -> str:
+    """Return where a tape is played: on the Codex program where there is one, as it was recorded."""
+    if settings.backend != AUTO:
+        return settings.backend
+    try:
+        binary.candidates(environ)
+    except SetupError:
+        return RESPONSES
+    return APP_SERVER
+
+
+def made_of(which: str, settings: Settings) -> tuple[object, ...]:
+    """Return what of the settings a backend is made of: with another of these it is made anew."""
+    common = (which, settings.tools, settings.api_key)
+    if which != RESPONSES:
+        return common
+    return (
+        *common,
+        *(settings.base_url, settings.env_key, settings.chatgpt, settings.aliases),
+        *(settings.shell_tool, settings.web_search, settings.account, settings.token_source),
+        *(settings.token_file, settings.token_url, settings.token_host, settings.token_command),
+        *(settings.token_key, settings.token_password),
+    )

@@ -1,0 +1,395 @@
+"""Turns over the Responses API, against a host that refuses what the real ones refuse."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from codex_magic.approval import Answer
+from codex_magic.backends.responses import compaction
+from codex_magic.errors import BackendError, CellError, SetupError
+from codex_magic.items import CommandExecution, Compaction, UserMessage
+from codex_magic.policy import Decision
+from codex_magic.session import Session
+from codex_magic.settings import Settings
+from codex_magic.testing import (
+    FakeModel,
+    call,
+    cut,
+    developer_texts,
+    failed,
+    incomplete,
+    local_shell_call,
+    pause_at,
+    raw,
+    say,
+    shell_call,
+    status,
+    stream_error,
+    think,
+    tool_outputs,
+    usage,
+    user_texts,
+)
+
+HINT = "Reconnecting"
+
+
+def strict(stage: Any, *responses: Any, **how: Any) -> FakeModel:
+    return stage.opened.enter_context(FakeModel(*responses, strict="api", **how))
+
+
+def outputs(body: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [item for item in body["input"] if item["type"] == kind]
+
+
+def waits(turn: Any) -> list[str]:
+    return [notice.text for notice in turn.notices if notice.text.startswith(HINT)]
+
+
+# --- threads ------------------------------------------------------------------------------------
+
+
+def test_a_thread_goes_on_and_its_prefix_stays(stage: Any) -> None:
+    model = strict(
+        stage,
+        [think("Hm.", encrypted="sealed-1"), say("one")],
+        call("shell", command=["echo", "hi"]),
+        say("two"),
+    )
+    kernel = stage.responses_kernel(model)
+    kernel.ask("first")
+    turn = kernel.ask("second")
+    assert (turn.status, turn.final_response) == ("completed", "two")
+    for earlier, later in zip(model.requests, model.requests[1:], strict=False):
+        assert later["input"][: len(earlier["input"])] == earlier["input"]
+        for key in ("instructions", "tools", "prompt_cache_key"):
+            assert later[key] == earlier[key]
+    sealed = outputs(model.requests[-1], "reasoning")
+    assert [item["encrypted_content"] for item in sealed] == ["sealed-1"]
+    assert not [item for body in model.requests for item in body["input"] if "id" in item]
+
+
+def test_a_thread_is_taken_up_by_another_kernel(stage: Any) -> None:
+    first = stage.responses_kernel(strict(stage, say("one")))
+    thread_id = first.ask("first").thread_id
+    first.session.close()
+    model = strict(stage, say("two"))
+    turn = stage.responses_kernel(model).ask("second", resume=thread_id)
+    assert turn.thread_id == thread_id
+    assert [notice.text for notice in turn.notices] == [f"thread resumed: {thread_id}"]
+    assert user_texts(model.requests[0]) == ["first", "second"]
+
+
+def test_sealed_thoughts_stay_with_their_model(stage: Any) -> None:
+    model = strict(
+        stage, [think("Hm.", encrypted="sealed-1"), say("one")], say("two"), say("three")
+    )
+    kernel = stage.responses_kernel(model)
+    kernel.ask("first")
+    kernel.ask("second", model="another")
+    kernel.ask("third", model="another")
+    assert [len(outputs(body, "reasoning")) for body in model.requests] == [0, 0, 0]
+    assert user_texts(model.requests[2]) == ["first", "second", "third"]
+
+
+def test_a_private_thread_is_stored_nowhere(stage: Any) -> None:
+    kernel = stage.responses_kernel(strict(stage, say("one"), say("two")))
+    kernel.ask("first", private=True, thread="private")
+    turn = kernel.ask("second", private=True, thread="private")
+    assert turn.final_response == "two"
+    stored = [path for path in stage.place("data").rglob("*") if path.is_file()]
+    assert [path for path in stored if "first" in path.read_text(errors="ignore")] == []
+
+
+# --- tools --------------------------------------------------------------------------------------
+
+
+def with_shell(form: str) -> Settings:
+    return replace(Settings(), shell_tool=form)
+
+
+def test_the_hosts_own_shell(stage: Any) -> None:
+    model = strict(
+        stage,
+        shell_call("echo out; echo err >&2", "exit 3", max_output_length=99, call_id="s1"),
+        say("done"),
+    )
+    turn = stage.responses_kernel(model, settings=with_shell("shell")).ask()
+    assert turn.final_response == "done"
+    assert {"type": "shell", "environment": {"type": "local"}} in model.requests[0]["tools"]
+    (answered,) = outputs(model.requests[1], "shell_call_output")
+    assert answered == {
+        "type": "shell_call_output",
+        "call_id": "s1",
+        "max_output_length": 99,
+        "output": [
+            {
+                "stdout": "out\n",
+                "stderr": "err\n",
+                "outcome": {"type": "exit", "exit_code": 0},
+            },
+            {"stdout": "", "stderr": "", "outcome": {"type": "exit", "exit_code": 3}},
+        ],
+    }
+    ran = [item for item in turn.items if isinstance(item, CommandExecution)]
+    assert [item.exit_code for item in ran] == [0, 3]
+
+
+def test_the_older_shell_of_the_host(stage: Any) -> None:
+    model = strict(stage, local_shell_call(["echo", "hi"], call_id="l1"), say("done"))
+    stage.responses_kernel(model, settings=with_shell("local_shell")).ask()
+    (answered,) = outputs(model.requests[1], "local_shell_call_output")
+    assert answered["call_id"] == "l1"
+    assert json.loads(answered["output"])["stdout"] == "hi\n"
+
+
+def test_our_limit_wins_over_the_models(stage: Any) -> None:
+    model = strict(stage, shell_call("sleep 60", timeout_ms=900_000), say("done"))
+    stage.responses_kernel(model, settings=with_shell("shell")).ask(timeout_s=0.3)
+    (answered,) = outputs(model.requests[1], "shell_call_output")
+    assert answered["output"][0]["outcome"] == {"type": "timeout"}
+
+
+def test_a_declined_command_of_the_hosts_shell_is_answered(stage: Any, people: Any) -> None:
+    model = strict(stage, shell_call("rm -r x"), say("no"))
+    person = people(Answer(Decision.DECLINE, "person", "not that"))
+    kernel = stage.responses_kernel(model, settings=with_shell("shell"))
+    kernel.ask(person=person, approval="untrusted")
+    (answered,) = outputs(model.requests[1], "shell_call_output")
+    assert "not that" in answered["output"][0]["stderr"]
+
+
+def test_a_call_without_a_name_fails_the_turn_and_spoils_nothing(stage: Any) -> None:
+    model = strict(stage, call_without_id(), say("two"))
+    kernel = stage.responses_kernel(model)
+    turn = kernel.ask()
+    assert turn.status == "failed"
+    assert turn.error is not None
+    assert "without a call_id" in turn.error.message
+    assert kernel.ask("again").final_response == "two"
+
+
+def call_without_id() -> Any:
+    item = {"type": "function_call", "id": "f", "name": "shell", "arguments": "{}"}
+    return [
+        raw({"type": "response.output_item.done", "output_index": 0, "item": item}),
+    ]
+
+
+def test_without_tools_none_is_offered_or_run(stage: Any) -> None:
+    model = strict(stage, call("shell", command=["touch", "ran"]), say("none"))
+    turn = stage.responses_kernel(model, settings=replace(Settings(), tools=False)).ask()
+    assert "tools" not in model.requests[0]
+    assert "there is no tool 'shell'" in str(tool_outputs(model.requests[1]))
+    assert not (stage.folder / "ran").exists()
+    assert turn.status == "completed"
+
+
+# --- retries ------------------------------------------------------------------------------------
+
+HASTE = 0.01
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits between requests that a test can sit through."""
+    monkeypatch.setattr("codex_magic.backends.responses.retry.FIRST_S", HASTE)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        status(503, {"error": {"message": "busy"}}),
+        [say("So"), cut()],
+        [say("So"), failed("server_error", "try again")],
+        stream_error("server_error", "try again"),
+        status(429, {"error": {"message": "slow down"}}, {"retry-after-ms": "10"}),
+    ],
+    ids=["503", "cut", "failed", "error", "429"],
+)
+def test_a_fault_is_gone_through(stage: Any, hasty: None, fault: Any) -> None:
+    model = strict(stage, fault, fault, say("there"))
+    turn = stage.responses_kernel(model).ask()
+    assert (turn.status, len(model.requests)) == ("completed", 3)
+    assert turn.final_response.endswith("there")
+    assert [wait.split(":")[0] for wait in waits(turn)] == ["Reconnecting 1/5", "Reconnecting 2/5"]
+
+
+def test_patience_has_an_end(stage: Any, hasty: None) -> None:
+    model = strict(stage, *[status(503, {"error": {"message": "busy"}})] * 9)
+    turn = stage.responses_kernel(model).ask()
+    assert (turn.status, len(model.requests)) == ("failed", 6)
+    assert len(waits(turn)) == 5
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        (status(400, {"error": {"message": "bad"}}), "badRequest"),
+        (status(401, {"error": {"message": "who?"}}), "unauthorized"),
+        (
+            status(429, {"error": {"type": "usage_limit_reached", "message": "used up"}}),
+            "usageLimitExceeded",
+        ),
+        (
+            status(429, {"error": {"type": "insufficient_quota", "message": "no"}}),
+            "insufficientQuota",
+        ),
+        (failed("invalid_prompt", "no"), "badRequest"),
+        (incomplete("max_output_tokens"), "maxOutputTokens"),
+    ],
+)
+def test_what_no_patience_mends_is_told_at_once(stage: Any, refusal: Any, kind: str) -> None:
+    model = strict(stage, refusal, say("never"))
+    turn = stage.responses_kernel(model).ask()
+    assert turn.status == "failed"
+    assert turn.error is not None
+    assert (turn.error.kind, len(model.requests), waits(turn)) == (kind, 1, [])
+
+
+def test_a_tool_never_runs_twice_because_of_a_break(stage: Any, hasty: None) -> None:
+    count = ["sh", "-c", "echo x >> ran"]
+    model = strict(stage, [call("shell", command=count), cut()], say("done"))
+    turn = stage.responses_kernel(model).ask()
+    assert turn.final_response == "done"
+    assert (stage.folder / "ran").read_text() == "x\n"
+    assert len(model.requests) == 2
+
+
+def test_what_a_host_does_not_know_is_left_out(stage: Any) -> None:
+    no = status(400, {"error": {"message": "Unsupported parameter: 'include'"}})
+    model = strict(stage, no, say("one"), say("two"))
+    kernel = stage.responses_kernel(model)
+    turn = kernel.ask()
+    kernel.ask()
+    assert turn.status == "completed"
+    assert ["include" in body for body in model.requests] == [True, False, False]
+    assert ["does not take include" in notice.text for notice in turn.notices] == [True]
+
+
+def test_an_empty_answer_is_said_to_be_one(stage: Any) -> None:
+    turn = stage.responses_kernel(strict(stage, [usage(input_tokens=3)])).ask()
+    assert (turn.status, turn.final_response) == ("completed", "")
+    assert [notice.text for notice in turn.notices] == ["the model answered nothing"]
+
+
+# --- stopping and steering ----------------------------------------------------------------------
+
+
+def test_an_interrupt_answers_every_open_call(stage: Any) -> None:
+    calls = [call("shell", command=["sleep", "60"]), call("shell", command=["sleep", "61"])]
+    model = strict(stage, calls, say("on"))
+    kernel = stage.responses_kernel(model)
+    kernel.page.once(
+        lambda turn: sum(isinstance(i, CommandExecution) for i in turn.items) == 2,
+        kernel.session.stop,
+    )
+    assert kernel.ask().status == "interrupted"
+    assert kernel.ask("go on").final_response == "on"
+    assert len(tool_outputs(model.requests[1])) == 2
+
+
+@pytest.mark.parametrize("gate", ["before the headers", "in the stream"])
+def test_a_turn_is_stopped_wherever_it_waits(stage: Any, gate: str) -> None:
+    parts = [say("So far. ")] if gate == "in the stream" else []
+    model = strict(stage, [*parts, pause_at("here"), say("never")], say("on"))
+    kernel = stage.responses_kernel(model)
+
+    def stop(_turn: Any) -> bool:
+        return model.reached("here").is_set()
+
+    if gate == "in the stream":
+        kernel.page.once(stop, kernel.session.stop)
+    else:
+        waiter = threading.Thread(
+            target=lambda: (model.reached("here").wait(20), kernel.session.stop())
+        )
+        waiter.start()
+    turn = kernel.ask()
+    model.gate("here").set()
+    assert turn.status == "interrupted"
+    assert kernel.ask("go on").final_response == "on"
+
+
+def test_more_words_reach_the_next_request(stage: Any, until: Any) -> None:
+    model = strict(stage, [say("So far. "), pause_at("here")], say("Both."))
+    kernel = stage.responses_kernel(model)
+
+    def steer() -> None:
+        kernel.session.steer("and that")
+        model.gate("here").set()
+
+    kernel.page.once(lambda turn: "So far" in turn.final_response, steer)
+    turn = kernel.ask("this")
+    assert turn.final_response == "Both."
+    assert user_texts(model.requests[1]) == ["this", "and that"]
+    assert [str(i.text) for i in turn.items if isinstance(i, UserMessage)] == ["this", "and that"]
+
+
+# --- long threads -------------------------------------------------------------------------------
+
+ROWS = [{"slug": "gpt-5.5", "context_window": 30_000, "visibility": "list", "priority": 1}]
+
+
+def test_a_long_thread_is_summarised(stage: Any) -> None:
+    model = strict(
+        stage,
+        [say("one"), usage(input_tokens=29_000)],
+        say("They said one."),
+        say("two"),
+        models=ROWS,
+    )
+    kernel = stage.responses_kernel(model)
+    kernel.ask("first")
+    turn = kernel.ask("second")
+    assert turn.final_response == "two"
+    (summary,) = [item for item in turn.items if isinstance(item, Compaction)]
+    assert (str(summary.text), summary.status) == ("They said one.", "completed")
+    asked = user_texts(model.requests[1])
+    assert asked[-1] == compaction.ASK
+    sent = model.requests[2]
+    assert user_texts(sent) == ["first", "second", f"{compaction.HEAD}\n\nThey said one."]
+    assert [text.partition("\n")[0] for text in developer_texts(sent)] == ["<notebook>"]
+
+
+def test_a_thread_that_overflows_is_summarised_and_goes_on(stage: Any) -> None:
+    full = failed("context_length_exceeded", "too long")
+    model = strict(stage, full, say("A summary."), say("two"))
+    turn = stage.responses_kernel(model).ask("first")
+    assert (turn.status, turn.final_response) == ("completed", "two")
+
+
+def test_a_thread_that_cannot_be_shortened_fails_once(stage: Any) -> None:
+    full = failed("context_length_exceeded", "too long")
+    model = strict(stage, full, say("A summary."), full, say("never"))
+    turn = stage.responses_kernel(model).ask("first")
+    assert turn.status == "failed"
+    assert turn.error is not None
+    assert turn.error.kind == "contextWindowExceeded"
+
+
+# --- what is missing ----------------------------------------------------------------------------
+
+
+def test_without_a_credential_the_three_ways_are_named(stage: Any) -> None:
+    settings = replace(Settings(), backend="responses")
+    environ = {**stage.environ, "JUPYTER_DATA_DIR": str(stage.place("data"))}
+    session = Session(settings, environ=environ)
+    stage.opened.callback(session.close)
+    with pytest.raises(SetupError, match="nobody is signed in") as caught:
+        session.backend.models()
+    for way in ("login", "OPENAI_API_KEY", "demo"):
+        assert way in caught.value.hint
+
+
+def test_a_host_of_several_models_wants_one_named(stage: Any) -> None:
+    model = stage.opened.enter_context(FakeModel(models=[{"slug": "a"}, {"slug": "b"}]))
+    kernel = stage.responses_kernel(model)
+    with pytest.raises((BackendError, CellError), match="a, b") as caught:
+        kernel.ask(model=None)
+    assert "-m MODEL" in caught.value.hint
