@@ -2,8 +2,8 @@
 
 ``demo`` runs the first lesson in a real kernel and prints the turns while they happen; ``run``
 executes a notebook without a person, ``strip`` takes the stored turns out of one; ``doctor`` looks
-at the machine; ``audit`` shows what commands ran, ``purge`` removes what is kept of them; ``login``
-hands over to Codex's own sign-in.
+at the machine; ``audit`` shows what commands ran, ``purge`` removes what is kept of them; ``auth``
+is about accounts, and ``login`` hands over to Codex's own sign-in.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from codex_magic import binary
+from codex_magic.account import options as accounts
 from codex_magic.errors import CodexMagicError
 from codex_magic.headless import options
 
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     purge = commands.add_parser("purge", help="remove what codex-magic keeps on this machine")
     purge.add_argument("-y", "--yes", action="store_true", help="do not ask")
     purge.set_defaults(run=_purge)
+    accounts.add(commands)
     # Listed for the help; `main` passes them on with whatever stands behind them.
     commands.add_parser("login", help="sign in to Codex; further words go to `codex login`")
     commands.add_parser("logout", help="sign out")

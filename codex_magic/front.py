@@ -55,6 +55,30 @@ class Front:
         self._place: Place | None = None
         self._pages: deque[WidgetPage] = deque()
 
+    @property
+    def has_kernel(self) -> bool:
+        """Whether a notebook or the like is in front of it, and not a terminal."""
+        return getattr(self._shell, "kernel", None) is not None
+
+    def has_person(self) -> bool:
+        """Whether somebody sits there who can be asked."""
+        if not self.has_kernel:
+            return sys.stdin is not None and sys.stdin.isatty()
+        return bool(self._request().get("content", {}).get("allow_stdin", False))
+
+    def board(self) -> Callable[[str, str], None]:
+        """Return what shows a text, given also as Markdown, in the place of the one before."""
+        if not self.has_kernel:
+            return lambda text, _markdown: print(text)
+        publish, shown = _publisher(), 0
+
+        def show(text: str, markdown: str) -> None:
+            nonlocal shown
+            publish({"text/plain": text, "text/markdown": markdown}, shown > 0)
+            shown += 1
+
+        return show
+
     def is_dropped(self) -> bool:
         """Whether a person has said that the running cell is not to run."""
         return self._dropping is not None and self._dropping.takes(self._request())
@@ -76,7 +100,7 @@ class Front:
             connection_file=_connection_file(),
             runtime=_runtime(),
         )
-        headless = not request.get("content", {}).get("allow_stdin", False)
+        headless = not self.has_person()
         found = where.find(hints, os.environ)
         if found.is_sure:
             self._place = found
@@ -114,7 +138,7 @@ class Front:
             yield TerminalPage(quiet=request.quiet), StdinApprover(), Notebook()
             return
         how: dict[str, Any] = {"quiet": request.quiet, "secrets": known_secrets()}
-        if not self._request().get("content", {}).get("allow_stdin", False):
+        if not self.has_person():
             nobody = NobodyApprover(settings.allowed())
             yield NotebookPage(_publisher(), **how), nobody, Notebook()
         elif (

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic.approval import visible
 from codex_magic.render import words
+from codex_magic.render.table import inert
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +39,6 @@ CELL_CHARS: Final = 60
 RUNNING: Final = "no end yet"
 OPEN_MODES: Final = ("full-access", "external")
 _YEAR: Final = re.compile(r"\A\d{4}-(?=\d\d-)")
-_SPECIAL: Final = re.compile(r"[^A-Za-z0-9 ,.]")
 
 
 def rows(records: Iterable[Record]) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ class Table:
     def _repr_markdown_(self) -> str:
         if not self.rows:
             return repr(self)
-        lines = [COLUMNS, ("---",) * len(COLUMNS), *(map(_inert, _cells(r)) for r in self.rows)]
+        lines = [COLUMNS, ("---",) * len(COLUMNS), *(map(inert, _cells(r)) for r in self.rows)]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -126,11 +126,6 @@ def _fitted(name: str, text: str, width: int) -> str:
     if len(text) > width:
         text = f"…{text[1 - width :]}" if name == "folder" else f"{text[: width - 1]}…"
     return text.ljust(width)
-
-
-def _inert(text: str) -> str:
-    """Return `text` so that neither Markdown nor a browser finds anything in it."""
-    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text)
 
 
 def _shown(command: str | tuple[str, ...]) -> str:

@@ -28,7 +28,11 @@ AUDITED: Final = ("20", "100")
 OF_THREADS: Final = ("show", "switch", "new", "rename", "archive", "delete")
 """Subcommands that take the name of a thread."""
 
-FLAGS: Final[Mapping[str, Sequence[str]]] = {"show": ("--md",), "delete": ("--yes",)}
+FLAGS: Final[Mapping[str, Sequence[str]]] = {
+    "show": ("--md",),
+    "delete": ("--yes",),
+    "login": ("--browser", "--api-key"),
+}
 
 MATCHER: Final = "codex_magic.options"
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from codex_magic.account.signing import Door
     from codex_magic.session import Session
     from codex_magic.turn import Turn, TurnRequest
 
@@ -52,6 +53,10 @@ SUBCOMMANDS: Final = {
     "ask": "ask TEXT: one turn with TEXT as the prompt, taken literally",
     "sandbox": "sandbox: what commands are kept from on this machine, and what not",
     "audit": "audit [N]: the last N commands of all your notebooks, 20 unless said",
+    "login": "login [--browser | --api-key]: sign in, with a code unless you say otherwise",
+    "logout": "logout: end the sign-in and have it revoked",
+    "models": "models: the models that can be asked for, their efforts, how much they read",
+    "usage": "usage: how much of your account's limits is used, and when it resets",
     "status": "status: what the next turn would run on: model, account, sandbox, thread, tape",
     "doctor": "doctor: try everything a turn needs, and say what to type where it is not good",
     "stop": "stop: end the running turn, from another OS thread or a subshell",
@@ -230,6 +235,32 @@ class CodexMagics(Magics):
 
         for line in status.lines(self._placed()):
             print(line)
+
+    def _login(self, rest: str) -> None:
+        from codex_magic.account import magic  # noqa: PLC0415
+
+        magic.login(self.session(), rest, self._door())
+
+    def _logout(self, rest: str) -> None:
+        from codex_magic.account import magic  # noqa: PLC0415
+
+        magic.logout(self.session(), rest, self._door())
+
+    def _door(self) -> Door:
+        from codex_magic.account import magic  # noqa: PLC0415
+
+        front = self._front
+        return magic.door(front.board(), has_person=front.has_person(), in_kernel=front.has_kernel)
+
+    def _models(self, rest: str) -> Any:
+        from codex_magic.account import magic  # noqa: PLC0415
+
+        return magic.models(self.session(), rest)
+
+    def _usage(self, rest: str) -> Any:
+        from codex_magic.account import magic  # noqa: PLC0415
+
+        return magic.usage(self.session(), rest)
 
     def _sandbox(self, _rest: str) -> None:
         from codex_magic import status  # noqa: PLC0415

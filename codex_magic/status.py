@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from codex_magic import binary, folder, sandbox
+from codex_magic.account.words import facts
 from codex_magic.approval import granted
 from codex_magic.errors import CodexMagicError
 from codex_magic.policy import Limits
@@ -23,9 +25,10 @@ def lines(session: Session) -> Iterator[str]:
     """
     settings = session.settings
     probe = sandbox.probe()
-    account = _account(session)  # first: only a started Codex knows its version
+    account = _account(session)  # first: only a started backend knows its version
     yield f"backend:  {session.backend.name}{_version(session)}"
-    yield f"account:  {account}"
+    for label, text in account.items():
+        yield f"{label + ':':<9} {text}"
     yield f"model:    {settings.model or 'the one Codex chooses'}"
     yield f"sandbox:  {settings.sandbox}; enforced here: {probe.level} ({probe.mechanism or probe.reason})"
     yield f"approval: {settings.approval}"
@@ -77,13 +80,10 @@ def _version(session: Session) -> str:
     return f", Codex {binary.spoken(known)}" if known else ""
 
 
-def _account(session: Session) -> str:
+def _account(session: Session) -> dict[str, str]:
     if session.tape is not None:
-        return "none needed"
+        return {"account": "none needed"}
     try:
-        account = session.backend.account()
+        return facts(session.backend.account(), time.time())
     except CodexMagicError as error:
-        return _line(str(error))
-    if not account.kind:
-        return "nobody is signed in" if account.needed else "none needed"
-    return _line(f"{account.kind} {account.detail}")
+        return {"account": _line(str(error))}

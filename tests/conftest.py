@@ -18,12 +18,17 @@ from codex_magic import magics
 from codex_magic.backends.base import (
     Account,
     Mailbox,
+    Model,
+    Quota,
     Seat,
+    SignIn,
+    SignInWay,
     Start,
     StoredThread,
     StoredTurn,
     ToolAnswer,
     TurnInput,
+    Window,
 )
 from codex_magic.items import AgentMessage, CommandExecution, PlanStep, Reasoning, Receipt, Text
 from codex_magic.session import Session
@@ -113,8 +118,37 @@ class ScriptedBackend:
     def account(self) -> Account:
         return Account("chatgpt", "ada@example.org")
 
+    def sign_in(self, way: SignInWay) -> SignIn:
+        self.done.append(("sign in", way))
+        return ScriptedSignIn()
+
+    def sign_in_with_key(self, key: str) -> None:
+        self.done.append(("key", key))
+
+    def sign_out(self) -> None:
+        self.done.append(("sign out",))
+        self.account = Account  # type: ignore[method-assign]
+
+    def models(self) -> Sequence[Model]:
+        return [Model("a-model", efforts=("low", "high"), default_effort="low")]
+
+    def quota(self) -> Quota:
+        return Quota("plus", (Window(42.0, 18_000),))
+
     def close(self) -> None:
         self.is_closed = True
+
+
+class ScriptedSignIn:
+    """A sign-in that a person finishes at once."""
+
+    url = "http://127.0.0.1:1/device"
+    code = "CODE-1"
+
+    def wait(self, timeout_s: float) -> bool:
+        return True
+
+    def cancel(self) -> None: ...
 
 
 @pytest.fixture(scope="session", autouse=True)

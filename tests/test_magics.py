@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import io
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -520,7 +522,7 @@ def test_status_says_what_the_next_turn_would_run_on(
     assert shown.pop("sandbox").startswith("  read-only; enforced here: ")
     assert shown == {
         "backend": "  scripted, Codex 0.163.0",
-        "account": "  chatgpt ada@example.org",
+        "account": "  ChatGPT, ada@example.org",
         "model": "    the one Codex chooses",
         "approval": " on-request",
         "thread": "   main, side",
@@ -784,6 +786,160 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(talk: Any, typed: str) 
     assert talk("%codex threads") == before
 
 
+# --- accounts --------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    """What a person types into a terminal, as far as anybody asks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    def sits(secret: str) -> None:
+        monkeypatch.setattr("sys.stdin", Terminal())
+        monkeypatch.setattr("getpass.getpass", lambda _prompt: secret)
+
+    return sits
+
+
+def test_login_waits_and_says_who_it_is(
+    shell: InteractiveShell, script: Script, person: Any, capsys: Capture
+) -> None:
+    backend = script()
+    person("")
+    assert shell.run_cell("%codex login").success
+    assert capsys.readouterr().out.splitlines() == [
+        "To sign in, open: http://127.0.0.1:1/device",
+        "and type the code: CODE-1",
+        "Waiting for you. To give it up, press Ctrl-C.",
+        "Signed in as ada@example.org.",
+    ]
+    assert backend.done == [("sign in", "device")]
+
+
+def test_login_asks_for_a_key_unseen(
+    shell: InteractiveShell, script: Script, person: Any, capsys: Capture
+) -> None:
+    backend = script()
+    person("sk-test-1")
+    assert shell.run_cell("%codex login --api-key").success
+    assert capsys.readouterr().out == (
+        "Signed in with an API key; it is kept for later kernels too.\n"
+    )
+    assert backend.done == [("key", "sk-test-1")]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "--api-key sk-proj-1234567890abcdef",
+        "--api-key=sk-proj-1234567890abcdef",
+        "sk-proj-1234567890abcdef",
+        "--api-key another-shape-of-1234567890abcdef",
+        "--browser --api-key sk-proj-1234567890abcdef",
+    ],
+)
+def test_a_key_in_a_cell_is_refused_and_not_repeated(
+    typed: str, shell: InteractiveShell, script: Script, person: Any, capsys: Capture
+) -> None:
+    backend = script()
+    person("sk-test-1")
+    result = shell.run_cell(f"%codex login {typed}")
+    assert "a key does not belong on that line" in str(result.error_in_exec)
+    assert "1234567890abcdef" not in "".join(capsys.readouterr())
+    assert backend.done == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("login now", "that is not how one signs in"),
+        ("login --browser --api-key", "that is not how one signs in"),
+        ("logout now", "Type: %codex logout"),
+        ("models gpt", "Type: %codex models"),
+        ("usage week", "Type: %codex usage"),
+    ],
+)
+def test_what_they_do_not_take(
+    typed: str, said: str, shell: InteractiveShell, script: Script, person: Any
+) -> None:
+    backend = script()
+    person("")
+    assert said in str(shell.run_cell(f"%codex {typed}").error_in_exec)
+    assert backend.done == []
+
+
+@pytest.mark.parametrize("typed", ["login", "login --browser", "login --api-key"])
+def test_nobody_signs_in_where_nobody_is(
+    typed: str, shell: InteractiveShell, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = script()
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert "nobody is here" in str(shell.run_cell(f"%codex {typed}").error_in_exec)
+    assert backend.done == []
+
+
+def test_logout_says_who_it_was(shell: InteractiveShell, script: Script, capsys: Capture) -> None:
+    backend = script()
+    assert shell.run_cell("%codex logout").success
+    assert capsys.readouterr().out == "Signed out; it was ada@example.org.\n"
+    assert backend.done == [("sign out",)]
+
+
+def test_models_and_usage_are_tables(shell: InteractiveShell, script: Script) -> None:
+    script()
+    shell.run_line_magic("config", "CodexMagics.model = 'fast'")
+    shell.run_line_magic("config", "CodexMagics.aliases = 'fast=a-model'")
+    shown = shell.run_cell("%codex models").result
+    assert (shown.rows[0][0], shown.columns[1]) == ("*", "model")
+    assert "also called fast" in repr(shown)
+    shown = shell.run_cell("%codex usage").result
+    assert repr(shown).splitlines()[0].split() == ["limit", "used"]
+    assert "| 5 h |" in shown._repr_markdown_()
+
+
+@pytest.mark.parametrize("word", ["login", "logout", "models", "usage"])
+def test_a_tape_has_no_account(
+    word: str, shell: InteractiveShell, script: Script, person: Any
+) -> None:
+    backend = script()
+    person("")
+    shell.run_cell("%codex replay first-turn")
+    said = str(shell.run_cell(f"%codex {word}").error_in_exec)
+    assert said == (
+        "a tape is played, which needs no account. To be asked for an account: %codex replay off"
+    )
+    assert backend.done == []
+
+
+def test_codex_itself_has_no_named_accounts(
+    shell: InteractiveShell, script: Script, person: Any
+) -> None:
+    script().name = "app-server"
+    person("")
+    shell.run_line_magic("config", "CodexMagics.account = 'work'")
+    said = str(shell.run_cell("%codex login").error_in_exec)
+    assert said.startswith("Codex keeps one sign-in only, without a name.")
+
+
+def test_status_tells_plan_expiry_and_source_of_an_account(
+    shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    found = Account("chatgpt", "a@b.c", plan="plus", source="a file", expires_at=4_000_000_000)
+    script().account = lambda: found
+    shell.run_cell("%codex status")
+    shown = capsys.readouterr().out.splitlines()
+    assert [shown[1], shown[2], shown[4]] == [
+        "account:  ChatGPT, a@b.c",
+        "plan:     plus",
+        "source:   a file",
+    ]
+    assert re.fullmatch(r"expires:  in \d+ days", shown[3])
+
+
 def test_doctor_prints_a_line_for_each_thing(
     shell: InteractiveShell, script: Script, capsys: Capture
 ) -> None:
@@ -837,6 +993,8 @@ OFFERED: dict[str, list[str]] = {
     "%%time\n%codex do": ["doctor"],
     "%codex audit ": ["100", "20"],
     "%codex audit 2": ["20"],
+    "%codex login -": ["--api-key", "--browser"],
+    "%codex log": ["login", "logout"],
 }
 
 

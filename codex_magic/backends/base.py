@@ -152,11 +152,20 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A limit that fills up and empties; `resets_at` is in seconds since the epoch."""
+    """A limit that fills up and empties; `resets_at` is in seconds since the epoch.
+
+    Parameters
+    ----------
+    length_s
+        How long it is; 0 where nobody says.
+    name
+        What it limits, where that is not everything.
+    """
 
     used_percent: float
     length_s: int
     resets_at: float | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

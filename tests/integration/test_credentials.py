@@ -85,8 +85,8 @@ def test_a_key_pays_and_is_nowhere_on_the_disk(stage: Any, shape: str, origin: s
     turn = kernel.ask()
     assert turn.final_response == "done"
     assert sent_keys(model) == [f"Bearer {key}"] * 2
-    name = "given explicitly" if origin == "explicit" else "from OPENAI_API_KEY"
-    assert kernel.backend.account() == Account("apiKey", f"{name}, in memory only")
+    name = "given explicitly" if origin == "explicit" else "OPENAI_API_KEY"
+    assert kernel.backend.account() == Account("apiKey", source=f"{name}, in memory only")
     assert "sk-test" not in str(turn)
     kernel.session.close()
     assert [files_with(stage.room, "sk-test"), files_with(stage.home, key)] == [[], []]
@@ -160,7 +160,8 @@ def test_a_chatgpt_sign_in_goes_before_the_environments_key(stage: Any, chatgpt_
     stored = sign_in(stage, **chatgpt())
     settings = [*at(stage.model()), f'chatgpt_base_url="{chatgpt_host}"']
     kernel = stage.bare_kernel(settings, OPENAI_API_KEY=ENVIRONMENT_KEY)
-    assert kernel.backend.account() == Account("chatgpt", "a@b.c, plus")
+    found = Account("chatgpt", "a@b.c", plan="plus", source="Codex's own sign-in")
+    assert kernel.backend.account() == found
     kernel.session.close()
     assert (stage.home / "auth.json").read_text() == stored
 

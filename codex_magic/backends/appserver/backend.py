@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic import binary
 from codex_magic import events as ev
-from codex_magic.backends.appserver import wire
+from codex_magic.backends.appserver import account_wire, wire
+from codex_magic.backends.appserver.accounts import Accounts
 from codex_magic.backends.appserver.connection import (
     Connection,
     ConnectionLostError,
@@ -99,7 +100,9 @@ class AppServerBackend:
         self._connection: Connection | None = None
         self._turn: _RunningTurn | None = None
         self._threads = Threads(self._ask, tools, instructions)
+        self._accounts = Accounts(self._ask, self._note)
         self._account: Account | None = None
+        self._in_memory = False
         self.version: binary.Version | None = None
         self.program: binary.CodexBinary | None = None
         self._news: list[ev.Notice] = []
@@ -231,23 +234,32 @@ class AppServerBackend:
 
     def sign_in(self, way: SignInWay) -> SignIn:
         """Begin to sign a person in; see `Backend.sign_in`."""
-        raise NotImplementedError
+        self._connected_for_good()
+        try:
+            return self._accounts.sign_in(way)
+        except KeyboardInterrupt:
+            self.close()  # what may have begun has no name yet by which it could be cancelled
+            raise
 
     def sign_in_with_key(self, key: str) -> None:
-        """Keep an API key for this and later kernels."""
-        raise NotImplementedError
+        """Have Codex keep an API key, as ``codex login --with-api-key`` does."""
+        self._connected_for_good()
+        self._accounts.sign_in_with_key(key)
 
     def sign_out(self) -> None:
         """Revoke and forget what a sign-in brought."""
-        raise NotImplementedError
+        self._connected_for_good()
+        self._accounts.sign_out()
 
     def models(self) -> list[Model]:
-        """Return the models that can be asked for."""
-        raise NotImplementedError
+        """Return the models that can be asked for, those that nobody lists included."""
+        self._connected(_here())
+        return self._accounts.models(self.program, self._environ)
 
     def quota(self) -> Quota:
         """Return how much of the account's limits is used."""
-        raise NotImplementedError
+        self._require_account(_here())
+        return self._accounts.quota()
 
     def close(self) -> None:
         """End the server."""
@@ -255,6 +267,7 @@ class AppServerBackend:
         turn, self._turn = self._turn, None
         if connection is not None:
             connection.close()
+        self._accounts.end("Codex was ended meanwhile")
         if turn is not None:
             # Whoever waits for it must not wait for ever.
             turn.mailbox.put(ev.TurnCompleted("interrupted"))
@@ -308,6 +321,7 @@ class AppServerBackend:
             on_lost=self._lose,
         )
         self._connection = connection
+        self._in_memory = ephemeral
         self.program = program
         try:
             ours = installed_version("codex-magic")
@@ -336,16 +350,46 @@ class AppServerBackend:
         """Use the explicit key, else the stored sign-in, else ``OPENAI_API_KEY``."""
         key = self._api_key
         if key is None:
-            self._account = wire.account(self._call("account/read", {}))
+            self._note()
             key = self._environ.get("OPENAI_API_KEY")
-            if self._account.kind or not self._account.needed or not key:
+            account = self._account or Account()
+            if account.kind or not account.needed or not key:
                 return
             # The store is chosen when the server starts, and a key must never reach the disk.
             self.close()
             self._launch(program, cwd, ephemeral=True)
-        origin = "given explicitly" if self._api_key else "from OPENAI_API_KEY"
-        self._call("account/login/start", {"type": "apiKey", "apiKey": key})
-        self._account = Account(kind="apiKey", detail=f"{origin}, in memory only")
+        origin = "given explicitly" if self._api_key else "OPENAI_API_KEY"
+        self._call("account/login/start", account_wire.login_with_key(key))
+        self._account = Account(kind="apiKey", source=f"{origin}, in memory only")
+
+    def _note(self) -> None:
+        """Ask the server who is signed in, and keep the answer."""
+        found = account_wire.account(self._call("account/read", {}))
+        if found.kind:
+            token = self._environ.get("CODEX_ACCESS_TOKEN")
+            source = "CODEX_ACCESS_TOKEN" if token else "Codex's own sign-in"
+            found = replace(found, source=source)
+        self._account = found
+
+    def _connected_for_good(self) -> None:
+        """Have a server that keeps what it is told about accounts.
+
+        Raises
+        ------
+        SetupError
+            An explicit key goes before whatever would be kept.
+        """
+        if self._api_key is not None:
+            raise SetupError(
+                "a key was given for these turns, and it goes before any sign-in",
+                hint="Start without it: take CODEX_API_KEY and CODEX_MAGIC_API_KEY away",
+            )
+        self._connected(_here())
+        if self._in_memory and self.program is not None:
+            # The key of the environment; it comes again where nobody is signed in.
+            self.close()
+            self._launch(self.program, _here(), ephemeral=False)
+            self._note()
 
     def _signed_in(self, cwd: Path) -> Account:
         """Return who is signed in, of a server that knows of it."""
@@ -367,6 +411,9 @@ class AppServerBackend:
     def _receive(self, message: Message) -> None:
         if "id" in message:
             self._serve(message)
+            return
+        if message["method"] == account_wire.COMPLETED:
+            self._accounts.completed(message.get("params") or {})
             return
         turn, connection = self._turn, self._connection
         params = message.get("params") or {}
@@ -399,6 +446,7 @@ class AppServerBackend:
 
     def _lose(self, reason: str) -> None:
         self._threads.forget()
+        self._accounts.end(reason)
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.mailbox.put(ev.TurnCompleted("failed", _gone(reason)))

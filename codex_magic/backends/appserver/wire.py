@@ -16,7 +16,7 @@ from pathlib import PurePath
 from typing import Any, Final, cast
 
 from codex_magic import events as ev
-from codex_magic.backends.base import Account, StoredThread, ToolAnswer, ToolSpec, TurnInput
+from codex_magic.backends.base import StoredThread, ToolAnswer, ToolSpec, TurnInput
 from codex_magic.items import (
     EMPTY,
     AgentMessage,
@@ -304,14 +304,6 @@ def goes_on_from(thread: Json) -> tuple[str, str] | None:
     return thread_id, turn_id
 
 
-def account(answer: Json) -> Account:
-    """Read the answer to ``account/read``."""
-    found = answer.get("account") or {}
-    detail = ", ".join(str(found[key]) for key in ("email", "planType") if found.get(key))
-    needed = bool(answer.get("requiresOpenaiAuth"))
-    return Account(kind=found.get("type", ""), detail=detail, needed=needed)
-
-
 # --- notifications ----------------------------------------------------------------------------
 
 
@@ -437,6 +429,7 @@ _KNOWN = "says what the answer to our own request already said"
 _NOT_SHOWN = "of no use to the person reading the turn"
 
 IGNORED: Final[Mapping[str, str]] = {
+    "account/login/completed": "about no turn; whoever signs a person in waits for it",
     **dict.fromkeys(
         (
             "thread/started",
@@ -449,7 +442,6 @@ IGNORED: Final[Mapping[str, str]] = {
             "thread/reverted",
             "thread/name/updated",
             "serverRequest/resolved",
-            "account/login/completed",
             "account/updated",
         ),
         _KNOWN,
