@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,20 +106,20 @@ def test_the_models_as_a_table() -> None:
         "     old     low, medium (default)  272k tokens  yes     also called cheap",
         "*    new     low (default), high                 yes     also called fast, quick",
         "     secret                                      no      hidden",
-        "* is asked by the next turn.",
+        "The next turn asks the one marked *.",
     ]
     drawn = shown._repr_markdown_().split("\n")
     assert drawn[0] == "| now | model | efforts | reads | images | remarks |"
     assert drawn[1] == "| --- | --- | --- | --- | --- | --- |"
-    assert drawn[-1] == "&#42; is asked by the next turn."
+    assert drawn[-1] == "The next turn asks the one marked &#42;."
 
 
 @pytest.mark.parametrize(
     ("asked", "marked", "remark"),
     [
-        (None, "new", "* is asked by the next turn."),
-        ("old", "old", "* is asked by the next turn."),
-        ("cheap", "old", "* is asked by the next turn."),
+        (None, "new", "The next turn asks the one marked *."),
+        ("old", "old", "The next turn asks the one marked *."),
+        ("cheap", "old", "The next turn asks the one marked *."),
         ("gone", "", "The next turn asks for gone, which is not among them."),
     ],
 )
@@ -359,6 +360,16 @@ def test_what_an_issuer_says_is_no_markup() -> None:
     signing.sign_in(on, "device", door(told))
     assert "\x1b" not in told[0].text
     assert "1. Open javascript&#58;alert&#40;1&#41;&#60;b&#62;" in told[0].markdown
+
+
+def test_who_does_not_want_to_type_a_key_is_not_signed_in() -> None:
+    def ask(_prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    on: Any = Signs()
+    with pytest.raises(signing.SignInCancelled, match="nothing has changed"):
+        signing.sign_in_with_key(on, dataclasses.replace(door([]), ask=ask))
+    assert on.keys == []
 
 
 @pytest.mark.parametrize("typed", ["", "  \n", "sk 1", "sk-\x00", "schlüssel"])

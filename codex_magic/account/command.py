@@ -109,7 +109,12 @@ def _door() -> signing.Door:
 
 def _ask(prompt: str) -> str:
     """Read a key: from a person, or from whatever is piped in."""
-    return getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline()
+    if not sys.stdin.isatty():
+        return sys.stdin.readline()
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        return ""
 
 
 def _print(value: Any) -> None:

@@ -25,6 +25,8 @@ WAIT_S: Final = 0.5
 
 _ADDRESS: Final = re.compile(r"https?://[!-;=?-~]+")
 
+CANCELLED: Final = "the sign-in was cancelled; nothing has changed"
+NO_BROWSER: Final = "No browser can be opened on this machine, so a code serves instead."
 KEY_IN_SIGHT: Final = (
     "a key does not belong on that line, where it stays: in the notebook, in the history, in the "
     "list of processes. Take it away, and out of use if others may have seen it"
@@ -126,15 +128,12 @@ def sign_in(on: Backend, way: SignInWay, door: Door) -> None:
     except KeyboardInterrupt:
         with interrupts_held():
             _give_up(started, door, "The sign-in was cancelled.")
-        raise SignInCancelled("the sign-in was cancelled; nothing has changed") from None
+        raise SignInCancelled(CANCELLED) from None
     except CodexMagicError as error:
         _give_up(started, door, "Nobody was signed in.")
         error.hint = error.hint or f"To try again, type: {door.again}"
         raise
     door.show(said(f"Signed in as {words.who(on.account())}."))
-
-
-NO_BROWSER: Final = "No browser can be opened on this machine, so a code serves instead."
 
 
 def sign_in_with_key(on: Backend, door: Door) -> None:
@@ -146,12 +145,17 @@ def sign_in_with_key(on: Backend, door: Door) -> None:
         Nobody is there.
     CellError
         What was typed is no key.
+    SignInCancelled
+        The person gave it up.
     """
     if not door.has_person:
         raise SetupError(
             "a key is typed by a person, and nobody is here", hint="Set OPENAI_API_KEY instead"
         )
-    key = door.ask("API key (not shown): ").strip()
+    try:
+        key = door.ask("API key (not shown): ").strip()
+    except KeyboardInterrupt:
+        raise SignInCancelled(CANCELLED) from None
     if not key:
         raise CellError("no key was typed; nothing has changed")
     if not (key.isascii() and key.isprintable()) or " " in key:
@@ -167,7 +171,8 @@ def sign_out(on: Backend, door: Door) -> None:
     after = on.account()
     was = f"Signed out; it was {words.who(before)}." if before.kind else "Nobody was signed in."
     if after.kind:
-        source = f", from {words.flat(after.source)}" if after.source else ""
+        source = words.flat(after.source).removeprefix("from ")
+        source = f", from {source}" if source else ""
         was = "Signed out." if before != after else "There was no sign-in to end."
         was += f" Turns run on {words.who(after)}{source}."
     door.show(said(was))

@@ -95,7 +95,7 @@ def models(found: Sequence[Model], asked: str | None, aliases: Sequence[tuple[st
         for model in listed
     ]
     missing = f"The next turn asks for {wanted}, which is not among them." if wanted else ""
-    remark = "* is asked by the next turn." if marked else missing
+    remark = "The next turn asks the one marked *." if marked else missing
     columns = ("now", "model", "efforts", "reads", "images", "remarks")
     return table(columns, rows, [remark])
 

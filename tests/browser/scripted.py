@@ -6,9 +6,11 @@ It stands on the kernels' own path, see the fixture `lab`; nothing else of these
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.getipython import get_ipython
 
@@ -17,7 +19,11 @@ from codex_magic.backends.appserver.backend import AppServerBackend
 from codex_magic.session import Session
 from codex_magic.tape import homes
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 NOT_THE_PERSONS = ("OPENAI_API_KEY", "CODEX_API_KEY", "CODEX_ACCESS_TOKEN")
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def use(base_url: str, model: str = "gpt-5.5", home: str = "", data: str = "") -> None:
@@ -32,20 +38,38 @@ def use(base_url: str, model: str = "gpt-5.5", home: str = "", data: str = "") -
     """
     if data:
         os.environ["JUPYTER_DATA_DIR"] = data
-    if not home:
-        home = homes.make()
-        # Before the extension is loaded: at the end its Codex must be gone before its home is.
-        atexit.register(shutil.rmtree, home, ignore_errors=True)
+    magics = _loaded(home or _home(), wire.tape_provider(base_url))
+    magics.model = model
+
+
+def signs_in_at(environ: dict[str, str], chatgpt_base_url: str) -> None:
+    """Load the extension and have Codex sign people in at the issuer that `environ` names."""
+    settings = [
+        f"chatgpt_base_url={json.dumps(chatgpt_base_url)}",
+        'openai_base_url="http://127.0.0.1:9/v1"',
+        'cli_auth_credentials_store="file"',
+        "analytics.enabled=false",
+    ]
+    _loaded(_home(), settings, environ)
+
+
+def _home() -> str:
+    """Make a home for Codex that goes with the kernel."""
+    home = homes.make()
+    # Before the extension is loaded: at the end its Codex must be gone before its home is.
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return home
+
+
+def _loaded(home: str, overrides: list[str], given: Mapping[str, str] = _NOTHING) -> Any:
     shell: Any = get_ipython()
     shell.run_line_magic("load_ext", "codex_magic")
-    magics = shell.magics_manager.registry["CodexMagics"]
-    magics.model = model
-    session = Session(connect=lambda: _backend(session, home, base_url))
-    magics._session = session
-
-
-def _backend(session: Session, home: str, base_url: str) -> AppServerBackend:
     environ = {name: value for name, value in os.environ.items() if name not in NOT_THE_PERSONS}
-    environ |= {"CODEX_HOME": home, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-    overrides = wire.tape_provider(base_url)
-    return AppServerBackend(tools=session._specs(), environ=environ, overrides=overrides)
+    environ |= {"CODEX_HOME": home, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **given}
+
+    def connect() -> AppServerBackend:
+        return AppServerBackend(tools=session._specs(), environ=environ, overrides=overrides)
+
+    magics = shell.magics_manager.registry["CodexMagics"]
+    magics._session = session = Session(connect=connect)
+    return magics

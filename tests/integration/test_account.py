@@ -15,10 +15,10 @@ import pytest
 
 from codex_magic.account import signing
 from codex_magic.backends.base import Account, Quota, Window
-from codex_magic.errors import BackendError, SetupError
+from codex_magic.errors import BackendError, CellError, SetupError
 from codex_magic.issuer import DEVICE_CODE, DEVICE_TOKEN, Given
 from codex_magic.settings import Settings
-from codex_magic.testing import FakeIssuer, say
+from codex_magic.testing import FakeIssuer, pause_at, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -174,6 +174,42 @@ def test_an_interrupted_sign_in_asks_the_issuer_no_more(issuer: FakeIssuer, kern
     assert on.account() == ADA
     codes = [r.body["user_code"] for r in issuer.requests if r.path == DEVICE_TOKEN]
     assert codes.count(first) == 1
+
+
+def test_one_that_is_interrupted_as_it_begins_leaves_nothing_either(
+    issuer: FakeIssuer, kernel: Any, processes: Any, stage: Any
+) -> None:
+    on = kernel().backend
+    asked = issuer.hold(DEVICE_CODE)
+
+    def interrupt() -> None:
+        asked.reached.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    person = threading.Thread(target=interrupt)
+    person.start()
+    with pytest.raises(signing.SignInCancelled):
+        signing.sign_in(on, "device", (desk := Desk()).door)
+    person.join()
+    asked.release()
+    assert (desk.told, processes(stage.room.name)) == ([], {})
+    issuer.approve()
+    signing.sign_in(on, "device", Desk().door)
+    assert on.account() == ADA
+
+
+def test_nobody_signs_in_under_a_running_turn(issuer: FakeIssuer, kernel: Any) -> None:
+    made = kernel([pause_at("middle"), say("done")], OPENAI_API_KEY=ENVIRONMENT_KEY)
+    ended = []
+    turn = threading.Thread(target=lambda: ended.append(made.ask().final_response))
+    turn.start()
+    on = made.backend
+    assert made.model_server.reached("middle").wait(20)
+    with pytest.raises(CellError, match="a turn is running"):
+        signing.sign_in(on, "device", Desk().door)
+    made.model_server.gate("middle").set()
+    turn.join()
+    assert (ended, issuer.count(DEVICE_CODE)) == (["done"], 0)
 
 
 def test_a_codex_that_dies_meanwhile_ends_the_wait(issuer: FakeIssuer, kernel: Any) -> None:

@@ -378,7 +378,11 @@ class AppServerBackend:
         ------
         SetupError
             An explicit key goes before whatever would be kept.
+        CellError
+            A turn is running, and would not survive it.
         """
+        if self._turn is not None:
+            raise CellError("a turn is running", hint="Wait for its end, or type: %codex stop")
         if self._api_key is not None:
             raise SetupError(
                 "a key was given for these turns, and it goes before any sign-in",
