@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import os
 import sys
 import time
 from dataclasses import asdict, replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic import settings
 from codex_magic.account import signing, words
+from codex_magic.errors import CodexMagicError
 from codex_magic.session import Session
 
 if TYPE_CHECKING:
@@ -78,6 +80,41 @@ def usage(chosen: argparse.Namespace) -> int:
         _print(asdict(found))
     else:
         print(words.usage(found, time.time()))
+    return 0
+
+
+def token(chosen: argparse.Namespace) -> int:
+    """Print a token that is good now; on a terminal only as JSON, which nobody asks for by mistake.
+
+    Raises
+    ------
+    CodexMagicError
+        There is none, or it would stand on a terminal.
+    """
+    from codex_magic.auth import sources  # noqa: PLC0415 - loads what asks a host
+
+    if not chosen.json and sys.stdout.isatty():
+        raise CodexMagicError(
+            "a token is not shown on a terminal: whoever reads it there can use your account",
+            hint="For a program, type: codex-magic auth token --json",
+        )
+    source = sources.find(_settings(chosen), os.environ)
+    found = source.current()
+    for notice in source.notices:
+        print(f"codex-magic: {notice}", file=sys.stderr)
+    if found is None:
+        hint = "Type: codex-magic auth login --backend responses"
+        raise CodexMagicError("there is no token: nobody is signed in", hint=hint)
+    if chosen.json:
+        _print(
+            {
+                "access_token": found.token,
+                "expires_at": found.expires_at,
+                "account_id": found.account_id or None,
+            }
+        )
+    else:
+        print(found.token)
     return 0
 
 

@@ -19,7 +19,7 @@ _JSON: Final = "print JSON, for a program"
 
 def add(commands: Any) -> None:
     """Add the command, with all below it, to those of a parser."""
-    auth = commands.add_parser("auth", help="accounts: sign in and out, models, usage")
+    auth = commands.add_parser("auth", help="accounts: sign in and out, models, usage, tokens")
     below = auth.add_subparsers(required=True, metavar="WHAT")
     login = _one(below, "login", "sign in: with a code, unless something else is asked for")
     how = login.add_mutually_exclusive_group()
@@ -38,6 +38,7 @@ def add(commands: Any) -> None:
         ("status", "who is signed in, and until when"),
         ("models", "the models that can be asked for"),
         ("usage", "how much of the account's limits is used"),
+        ("token", "the responses backend's access token, for another program"),
     ):
         _one(below, word, text).add_argument("--json", action="store_true", help=_JSON)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from typing import TYPE_CHECKING, Any
@@ -142,3 +143,49 @@ def test_what_is_not_understood(words: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["auth", *words])
     assert caught.value.code == 64
+
+
+# --- tokens, which need no Codex ---------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_token_goes_to_programs(stage: Any, issuer: FakeIssuer, capsys: Capture) -> None:
+    stored = issuer.signed_in()
+    stage.file("codex/auth.json", json.dumps(stored)).chmod(0o600)
+    access = stored["tokens"]["access_token"]
+    assert cli.main(["auth", "token", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    expires = claims(access)["exp"]
+    assert printed == {"access_token": access, "expires_at": expires, "account_id": "acc-1"}
+    assert cli.main(["auth", "token"]) == 0
+    assert capsys.readouterr().out == f"{access}\n"
+
+
+def claims(token: str) -> Any:
+    part = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def test_a_terminal_is_shown_a_token_only_as_json(
+    stage: Any, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    signed_in(stage, issuer)
+    monkeypatch.setattr("sys.stdout", screen := Terminal())
+    assert cli.main(["auth", "token"]) == 1
+    assert screen.getvalue() == ""
+    assert "a token is not shown on a terminal" in capsys.readouterr().err
+    assert cli.main(["auth", "token", "--json"]) == 0
+    assert json.loads(screen.getvalue())["account_id"] == "acc-1"
+
+
+def test_without_a_sign_in_there_is_no_token(issuer: FakeIssuer, capsys: Capture) -> None:
+    assert cli.main(["auth", "token", "--json"]) == 1
+    out, err = capsys.readouterr()
+    told = (
+        "there is no token: nobody is signed in. Type: codex-magic auth login --backend responses"
+    )
+    assert (out, err) == ("", f"codex-magic: {told}\n")
