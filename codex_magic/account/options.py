@@ -17,6 +17,13 @@ _ACCOUNT: Final = "a sign-in beside the first one, by its name; the responses ba
 _JSON: Final = "print JSON, for a program"
 
 
+class _Plain(argparse.HelpFormatter):
+    """Help that shows no value behind ``--api-key``: one is taken only to be refused."""
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        return "" if action.dest == "api_key" else super()._format_args(action, default_metavar)
+
+
 def add(commands: Any) -> None:
     """Add the command, with all below it, to those of a parser."""
     auth = commands.add_parser("auth", help="accounts: sign in and out, models, usage, tokens")
@@ -29,7 +36,6 @@ def add(commands: Any) -> None:
         nargs="?",
         const=True,
         default=False,
-        metavar="",
         help="be asked for an API key, or read it from a pipe; it is never typed on this line",
     )
     login.add_argument("words", nargs="*", help=argparse.SUPPRESS)
@@ -44,7 +50,8 @@ def add(commands: Any) -> None:
 
 
 def _one(below: Any, word: str, text: str) -> Any:
-    parser = below.add_parser(word, help=text, description=f"{text[:1].upper()}{text[1:]}.")
+    told = f"{text[:1].upper()}{text[1:]}."
+    parser = below.add_parser(word, help=text, description=told, formatter_class=_Plain)
     parser.add_argument("--account", metavar="NAME", help=_ACCOUNT)
     parser.add_argument("--backend", choices=BACKENDS, help="whose account is meant")
     parser.set_defaults(run=_command(word))
