@@ -9,11 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from codex_magic import binary, sandbox
+from codex_magic.choosing import RESPONSES
 from codex_magic.errors import CodexMagicError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from codex_magic.backends.base import Account
     from codex_magic.session import Session
 
 PACKAGES: Final = ("codex-magic", "ipython", "ipykernel", "openai-codex-cli-bin")
@@ -40,7 +42,7 @@ def examine(session: Session) -> Iterator[Check]:
     yield _packages()
     yield from _kernel()
     yield _sandbox()
-    yield from _codex(session)
+    yield from _backend(session)
     seen = [name for name in PROXIES if name in os.environ or name.lower() in os.environ]
     yield Check("proxy and certificates", good=True, found=", ".join(seen) or "none set")
 
@@ -86,23 +88,35 @@ def _sandbox() -> Check:
     return Check("sandbox", good=True, found=found)
 
 
-def _codex(session: Session) -> Iterator[Check]:
+def _backend(session: Session) -> Iterator[Check]:
     try:
-        account = session.backend.account()
-        # What runs may be another than the preferred one, which did not start.
-        program = getattr(session.backend, "program", None) or binary.candidates()[0]
+        backend = session.backend
+        yield from _responses() if backend.name == RESPONSES else _codex(session)
+        yield _account(session, backend.account())
     except CodexMagicError as error:
-        yield Check("Codex", good=False, found=error.message, advice=error.hint)
-        return
+        yield Check("backend", good=False, found=error.message, advice=error.hint)
+
+
+def _responses() -> Iterator[Check]:
+    found = "responses: a host of models is asked directly, without the Codex program"
+    yield Check("backend", good=True, found=found)
+
+
+def _codex(session: Session) -> Iterator[Check]:
+    session.backend.account()  # only a started Codex knows its version
+    # What runs may be another than the preferred one, which did not start.
+    program = getattr(session.backend, "program", None) or binary.candidates()[0]
     known = getattr(session.backend, "version", None)
     number = binary.spoken(known) if known else "of unknown version"
     yield Check("Codex", good=True, found=f"{number}, {program.path} (from {program.source})")
+
+
+def _account(session: Session, account: Account) -> Check:
     if session.tape is not None:
-        yield Check("account", good=True, found=f"not needed: tape {session.tape.name} is played")
-    elif account.kind or not account.needed:
-        yield Check(
-            "account", good=True, found=f"{account.kind or 'not needed'} {account.detail}".rstrip()
-        )
-    else:
-        advice = "Type `codex-magic login` in a terminal, or set OPENAI_API_KEY"
-        yield Check("account", good=False, found="nobody is signed in", advice=advice)
+        found = f"not needed: tape {session.tape.name} is played"
+        return Check("account", good=True, found=found)
+    if account.kind or not account.needed:
+        found = f"{account.kind or 'not needed'} {account.detail}".rstrip()
+        return Check("account", good=True, found=found)
+    advice = "Type %codex login, or set OPENAI_API_KEY"
+    return Check("account", good=False, found="nobody is signed in", advice=advice)

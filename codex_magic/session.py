@@ -17,7 +17,7 @@ from codex_magic import events as ev
 from codex_magic.backends.base import Backend, Mailbox, ToolSpec
 from codex_magic.cell import PRIVATE
 from codex_magic.desk import Desk, Hands
-from codex_magic.errors import CellError
+from codex_magic.errors import CellError, SetupError
 from codex_magic.interrupts import interrupts_held
 from codex_magic.items import well_formed
 from codex_magic.notebook.attach import Attachment
@@ -114,6 +114,14 @@ class Session:
     def backend(self) -> Backend:
         """The backend that the next turn runs on."""
         return self._desk().backend
+
+    @property
+    def signing_backend(self) -> Backend:
+        """The backend that a person signs in to, also where no turn could run yet."""
+        try:
+            return self.backend
+        except SetupError:
+            return self._desk(choosing.RESPONSES).backend
 
     @property
     def tape(self) -> Tape | None:

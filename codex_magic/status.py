@@ -26,10 +26,10 @@ def lines(session: Session) -> Iterator[str]:
     settings = session.settings
     probe = sandbox.probe()
     account = _account(session)  # first: only a started backend knows its version
-    yield f"backend:  {session.backend.name}{_version(session)}"
+    yield f"backend:  {_backend(session)}"
     for label, text in account.items():
         yield f"{label + ':':<9} {text}"
-    yield f"model:    {settings.model or 'the one Codex chooses'}"
+    yield f"model:    {settings.model or 'the one the backend chooses'}"
     yield f"sandbox:  {settings.sandbox}; enforced here: {probe.level} ({probe.mechanism or probe.reason})"
     yield f"approval: {settings.approval}"
     for grant in session.grants:
@@ -75,9 +75,13 @@ def _line(text: str) -> str:
     return " ".join(words.clean(text).split())
 
 
-def _version(session: Session) -> str:
-    known = getattr(session.backend, "version", None)
-    return f", Codex {binary.spoken(known)}" if known else ""
+def _backend(session: Session) -> str:
+    try:
+        backend = session.backend
+    except CodexMagicError as error:
+        return f"none: {_line(error.message)}"
+    known = getattr(backend, "version", None)
+    return backend.name + (f", Codex {binary.spoken(known)}" if known else "")
 
 
 def _account(session: Session) -> dict[str, str]:

@@ -523,7 +523,7 @@ def test_status_says_what_the_next_turn_would_run_on(
     assert shown == {
         "backend": "  scripted, Codex 0.163.0",
         "account": "  ChatGPT, ada@example.org",
-        "model": "    the one Codex chooses",
+        "model": "    the one the backend chooses",
         "approval": " on-request",
         "thread": "   main, side",
         "last": "     completed, a-model",
@@ -552,7 +552,7 @@ def test_status_and_doctor_say_who_is_signed_in(
             "apikey": "ok  account: apikey",
             "none needed": "ok  account: not needed",
             "nobody is signed in": "NOT account: nobody is signed in. "
-            "Type `codex-magic login` in a terminal, or set OPENAI_API_KEY",
+            "Type %codex login, or set OPENAI_API_KEY",
         }[said]
     )
 

@@ -89,7 +89,7 @@ def backend(session: Session) -> Backend:
     if session.tape is not None:
         hint = "To be asked for an account: %codex replay off"
         raise CellError("a tape is played, which needs no account", hint=hint)
-    found = session.backend
+    found = session.signing_backend
     if session.settings.account and found.name == "app-server":
         raise CellError(
             "Codex keeps one sign-in only, without a name",

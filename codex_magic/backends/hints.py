@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 AGAIN: Final = "Run the cell again; if it stays, type %codex doctor"
 
 SIGN_IN: Final = (
-    "Three ways: type `codex-magic login` in a terminal; or set OPENAI_API_KEY and restart the kernel; "
+    "Three ways: type %codex login; or set OPENAI_API_KEY and restart the kernel; "
     "or see it work without an account: type `codex-magic demo` in a terminal"
 )
 
 HINTS: Final[Mapping[str, str]] = {
-    "unauthorized": "Sign in again: type `codex-magic login` in a terminal",
+    "unauthorized": "Sign in again: type %codex login",
     "forbidden": (
         "Type %codex status to see which account is in use; "
         "a company's network or a VPN can also be the reason"

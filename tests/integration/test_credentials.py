@@ -186,7 +186,7 @@ def test_nobody_is_signed_in(stage: Any, shape: str) -> None:
         with pytest.raises(SetupError) as caught:
             kernel.ask()
         assert str(caught.value) == (
-            "nobody is signed in to Codex. Three ways: type `codex-magic login` in a terminal; "
+            "nobody is signed in to Codex. Three ways: type %codex login; "
             "or set OPENAI_API_KEY and restart the kernel; "
             "or see it work without an account: type `codex-magic demo` in a terminal"
         )
