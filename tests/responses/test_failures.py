@@ -247,6 +247,12 @@ STATUSES: dict[str, tuple[int, dict[str, str], bytes, tuple[str, bool, float | N
         error(type="requests", code="rate_limit_exceeded", message="Slow down"),
         ("rateLimitExceeded", True, 2.0, f"{BUSY} (429): Slow down"),
     ),
+    "a rate with minutes": (
+        429,
+        {"Retry-After": "300"},
+        b"",
+        ("rateLimitExceeded", True, 300.0, f"{BUSY} (429); it wants to be asked again in 5 min"),
+    ),
     "a rate with milliseconds": (
         429,
         {"retry-after": "2", "retry-after-ms": "1500"},

@@ -154,7 +154,6 @@ class Client:
     @contextmanager
     def _asked(self, line: Line, request: Request, silent_s: float) -> Iterator[Answer]:
         """Send a request; it ends with the context, or when the client is closed."""
-        line.allow(silent_s)
         with self._guard:
             if self._is_closed:
                 raise AbortedError

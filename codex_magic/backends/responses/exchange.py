@@ -100,7 +100,7 @@ class Exchange:
         Parameters
         ----------
         silent_s
-            How long `line` waits, for the words of a failure.
+            How long the host may take.
 
         Raises
         ------
@@ -119,7 +119,6 @@ class Exchange:
             if renewed.token == credential.token:
                 raise refusal
             credential = renewed
-            line.allow(silent_s)
             answer = self._send(request, credential, line, silent_s)
         if answer.status not in SUCCESS:
             raise self._refusal(answer, credential, line)
@@ -138,6 +137,7 @@ class Exchange:
     ) -> Answer:
         if line.is_cut:
             raise AbortedError
+        line.allow(silent_s)
         where = request.address
         if credential is not None and credential.kind != "apiKey" and not where.is_private:
             raise SetupError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic.backends.hints import AGAIN, HINTS
 from codex_magic.backends.responses import said
+from codex_magic.backends.responses.retry import LONGEST_ASKED_S
 from codex_magic.errors import BackendError
 
 if TYPE_CHECKING:
@@ -213,4 +214,6 @@ def _failure(
         number = f" ({status})" if status is not None and status not in _SUCCESS else ""
         words = said.clean(found.elsewhere if kind == "redirected" else found.message, secrets)
         message = f"{SENTENCES[kind]}{number}{': ' if words else ''}{words}"
+        if retries and after_s is not None and after_s > LONGEST_ASKED_S:
+            message = f"{message}; it wants to be asked again in {said.duration(after_s)}"
     return Failure(message, kind=kind, status=status, retries=retries, after_s=after_s)

@@ -130,7 +130,16 @@ def usage_limit(found: Said, now: float) -> str:
     wait = found.after_s(now)
     if wait is None:
         return message
-    return f"{message}; it resets {_clock(now, wait)}, in {_duration(wait)}"
+    return f"{message}; it resets {_clock(now, wait)}, in {duration(wait)}"
+
+
+def duration(wait: float) -> str:
+    """Return a number of seconds as a person says it."""
+    minutes = int(wait // 60)
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    parts = [(days, "d"), (hours, "h"), (minutes, "min")]
+    shown = [f"{count} {unit}" for count, unit in parts if count][:2]
+    return " ".join(shown) or "less than a minute"
 
 
 def clean(words: str, secrets: Iterable[str] = ()) -> str:
@@ -223,11 +232,3 @@ def _clock(now: float, wait: float) -> str:
     there, here = time.localtime(now + wait), time.localtime(now)
     day = "" if there[:3] == here[:3] else time.strftime("on %a %d %b ", there)
     return f"{day}at {time.strftime('%H:%M', there)}"
-
-
-def _duration(wait: float) -> str:
-    minutes = int(wait // 60)
-    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
-    parts = [(days, "d"), (hours, "h"), (minutes, "min")]
-    shown = [f"{count} {unit}" for count, unit in parts if count][:2]
-    return " ".join(shown) or "less than a minute"
