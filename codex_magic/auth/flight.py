@@ -22,17 +22,19 @@ class Flight(Generic[_Result]):
         self._work = work
         self._results: list[_Result] = []
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name=name)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=False)
         self._thread.start()
 
     @property
     def is_over(self) -> bool:
         """Whether there is a result, or an error."""
-        return bool(self._results) or self._error is not None
+        return self._over.is_set()
 
     def result(self) -> _Result:
         """Wait, and return what it came to; any OS thread may, and any number of them."""
-        self._thread.join()
+        # Not `join`: interrupted, it takes the OS thread for ended, and nothing waits for it then.
+        self._over.wait()
         if self._error is not None:
             # The same error is raised in several OS threads: none may see another's frames.
             raise self._error.with_traceback(None)
@@ -43,3 +45,5 @@ class Flight(Generic[_Result]):
             self._results.append(self._work())
         except Exception as error:  # noqa: BLE001 - it is raised where somebody waits
             self._error = error
+        finally:
+            self._over.set()

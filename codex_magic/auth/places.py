@@ -100,16 +100,17 @@ class FilePlace:
             return None
         except OSError as error:
             raise self._unreadable(error.strerror or "") from None
-        with os.fdopen(handle, "rb") as file:
+        try:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
                 raise self._unreadable("It is not a file")
             if found.st_mode & 0o077:
                 self._close_to_others(handle)
-            try:
-                content = file.read(LONGEST + 1)
-            except OSError as error:
-                raise self._unreadable(error.strerror or "") from None
+            content = _content(handle)
+        except OSError as error:
+            raise self._unreadable(error.strerror or "") from None
+        finally:
+            os.close(handle)
         if len(content) > LONGEST:
             raise self._unreadable(f"It is longer than {LONGEST // 1024} KB")
         return content
@@ -149,6 +150,14 @@ class FilePlace:
             f"the sign-in in {self.path} cannot be read: {why}",
             hint=f"Make it a file of yours, or sign in anew: {self.again}",
         )
+
+
+def _content(handle: int) -> bytes:
+    """Return what is in a file, and a little more than is allowed of one that is too long."""
+    pieces: list[bytes] = []
+    while sum(map(len, pieces)) <= LONGEST and (piece := os.read(handle, LONGEST + 1)):
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def replace(path: Path, content: bytes) -> None:
