@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from codex_magic import tape as tapes
 from codex_magic.errors import CellError
 from codex_magic.sandbox import probe
+from codex_magic.settings import Settings
 from codex_magic.tape.format import Chunk
 from codex_magic.testing import say
 from codex_magic.turn import from_json, to_json
@@ -92,6 +93,23 @@ def test_the_whole_lesson(stage: Any, lesson: str, shape: str) -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     assert found == json.loads(GOLDEN.read_text())
+
+
+def test_the_whole_lesson_without_codex(stage: Any, lesson: str) -> None:
+    settings = Settings(backend="responses")
+    kernel = stage.responses_kernel(
+        "http://127.0.0.1:9/v1", "a model that nobody asks", settings=settings
+    )
+    tape = kernel.session.replay(lesson)
+    stored = [to_json(kernel.ask(prompt)) for prompt in tape.prompts]
+    kernel.session.close()
+    names: dict[str, str] = {}
+    found = [normal(each, names, str(stage.folder)) for each in stored]
+    assert {each.pop("backend") for each in found} == {"responses"}
+    golden = json.loads(GOLDEN.read_text())
+    assert {each.pop("backend") for each in golden} == {"app-server"}
+    assert found == golden
+    assert not list(stage.place("data").rglob("*.jsonl*"))
 
 
 def test_a_lesson_without_its_data_says_so_and_goes_on(stage: Any, lesson: str) -> None:
