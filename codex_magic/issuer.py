@@ -125,8 +125,8 @@ class FakeIssuer:
         The root of the issuer.
     requests
         Everything it was asked so far.
-    revoked
-        The tokens that were given back.
+    issued, revoked
+        The tokens that it gave, and those that were given back.
     denied
         ``error`` and ``error_description`` to send a browser back with; None lets it in.
     """
@@ -139,6 +139,7 @@ class FakeIssuer:
         self.ahead_s = 0.0
         self.issues_moments = True
         self.requests: list[Asked] = []
+        self.issued: list[str] = []
         self.revoked: list[str] = []
         self.denied: tuple[str, str] | None = None
         self._guard = threading.Lock()
@@ -159,7 +160,7 @@ class FakeIssuer:
             ("GET", WHOAMI): self._whoami,
             ("GET", ACCOUNTS): self._accounts,
         }
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _door(self._answer))
+        self._server = _Listener(("127.0.0.1", 0), _door(self._answer))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.01,), name="fake issuer", daemon=True
@@ -200,6 +201,7 @@ class FakeIssuer:
         token = f"at-{secrets.token_urlsafe(24)}"
         with self._guard:
             self._personal.add(token)
+            self.issued.append(token)
         return token
 
     def script(self, path: str, *answers: Given) -> None:
@@ -277,13 +279,15 @@ class FakeIssuer:
         }
         made = {"iat": now} if self.issues_moments else {}
         refresh = f"rt-{secrets.token_urlsafe(24)}"
-        with self._guard:
-            self._fresh.add(refresh)
-        return {
+        given = {
             "id_token": jwt(known | {"exp": now + 3600}),
             "access_token": jwt(known | made | {"exp": now + int(self.lifetime_s)}),
             "refresh_token": refresh,
         }
+        with self._guard:
+            self._fresh.add(refresh)
+            self.issued.extend(given.values())
+        return given
 
     def _revoke(self, asked: Asked) -> Given:
         token = str(asked.body.get("token"))
@@ -370,6 +374,11 @@ class FakeIssuer:
 def _challenge(verifier: str) -> str:
     digest = hashlib.sha256(verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+class _Listener(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that hangs up is part of many tests."""
 
 
 def _door(answer: Callable[[Asked], Given]) -> type[BaseHTTPRequestHandler]:

@@ -6,7 +6,6 @@ environment. Another host than OpenAI gets the key that was named for it, or non
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -193,16 +192,26 @@ def _stored(
                     f"a credential must not come from {hosts.shown(url)} unencrypted",
                     hint="Let CODEX_MAGIC_TOKEN_URL begin with https://",
                 )
-            fetch = partial(remote.fetch, url, settings.token_key, environ)
-            where = f"from {hosts.shown(url)}"
+            fetched = FetchedSource(
+                lambda: remote.fetch(url, settings.token_key, environ),
+                f"from {hosts.shown(url)}",
+                environ,
+            )
         case "ssh":
             host = _wanted(settings.token_host, "TOKEN_HOST", "ssh")
-            where = f"from {ssh.remote(host).target} by ssh"
-            fetch = partial(ssh.fetch, host, settings.token_file, settings.token_password, environ)
+            file, password = settings.token_file, settings.token_password
+            fetched = FetchedSource(
+                lambda: ssh.fetch(host, file, password, environ),
+                f"from {ssh.remote(host).target} by ssh",
+                environ,
+            )
         case "command":
             line = _wanted(settings.token_command, "TOKEN_COMMAND", "command")
-            where = f"printed by {Path(command.words(line)[0]).name}"
-            fetch = partial(command.fetch, line, environ)
+            fetched = FetchedSource(
+                lambda: command.fetch(line, environ),
+                f"printed by {Path(command.words(line)[0]).name}",
+                environ,
+            )
         case "tcp":
             raise SetupError(
                 "tokens over bare tcp are another program's own protocol, unencrypted",
@@ -213,7 +222,7 @@ def _stored(
                 f"there is no source of tokens called {other!r}",
                 hint="Set CODEX_MAGIC_TOKEN_SOURCE to local, http, ssh or command",
             )
-    return [FetchedSource(fetch, where, environ)] if "chatgpt" in kinds else []
+    return [fetched] if "chatgpt" in kinds else []
 
 
 def _wanted(value: str | None, name: str, source: str) -> str:

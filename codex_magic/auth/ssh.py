@@ -166,7 +166,7 @@ def _failure(
         )
     if "Permission denied" in said and ran.code == _SSH_FAILED:
         return SetupError(
-            f"{named} lets nobody in with the keys of this machine",
+            f"{named} does not let us in",
             hint=f"Let `{typed}` work without a question, or set CODEX_MAGIC_TOKEN_PASSWORD",
         )
     if ran.code != _SSH_FAILED:

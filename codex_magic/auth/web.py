@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import threading
 import time
@@ -65,15 +66,15 @@ class Reply:
         return found if isinstance(found, dict) else None
 
     def code(self) -> str:
-        """Return the word that an error is called by, wherever this host puts it."""
+        """Return the word that an error is called by, wherever this host puts it, if it is one."""
         said = self.json() or {}
         error = said.get("error")
         found = error.get("code") if isinstance(error, dict) else error
         found = found or said.get("code")
-        return found[:_LONGEST] if isinstance(found, str) and found.isprintable() else ""
+        return found if isinstance(found, str) and _WORD.fullmatch(found) else ""
 
 
-_LONGEST: Final = 80
+_WORD: Final = re.compile(r"[a-z_]{1,60}")
 
 
 class Line:
