@@ -172,6 +172,25 @@ def test_a_fork_has_the_turns_up_to_one(store: Store, environ: dict[str, str]) -
     assert head["parent"] == {"thread_id": thread_id, "turn_id": "t2"}
 
 
+def test_a_fork_of_a_turn_that_never_ended(store: Store, environ: dict[str, str]) -> None:
+    log = store.begin("/w")
+    turn(log, 1, CALL, end=False)
+    turn(log, 2)
+    forks = [store.fork(log.thread_id, "t1")]
+    assert forks[0].items == [user("prompt 1"), CALL, ABORTED]
+    turn(log, 3, end=False)
+    forks.append(store.fork(log.thread_id))
+    statuses = []
+    for fork in forks:
+        turn(fork, 4)
+        raws = path_of(environ, fork.thread_id).read_bytes().splitlines()
+        statuses.append([told.status for told in lines.fold(raws).turns])
+    assert statuses == [
+        ["interrupted", "completed"],
+        ["", "completed", "interrupted", "completed"],
+    ]
+
+
 def test_a_fork_keeps_what_a_newer_version_wrote(store: Store, environ: dict[str, str]) -> None:
     thread_id = begun(store)
     path = path_of(environ, thread_id)
@@ -240,6 +259,39 @@ def test_a_forked_process_does_not_keep_a_thread(store: Store) -> None:
     os.close(writing)
     os.close(reading)
     os.waitpid(child, 0)
+
+
+def test_a_name_given_from_elsewhere_is_a_line_of_its_own(
+    store: Store, environ: dict[str, str]
+) -> None:
+    thread_id = begun(store)
+    path = path_of(environ, thread_id)
+    store.rename(thread_id, "whole")
+    assert (store.open(thread_id).title, store.open(thread_id).notices) == ("whole", [])
+    store.close()
+    path.write_bytes(path.read_bytes() + b'{"kind":"it')
+    store.rename(thread_id, "torn")
+    assert [row.preview for row in store.stored(None, 9)] == ["torn"]
+    told = f"1 line of thread {thread_id} cannot be read and counts for nothing"
+    assert facts(store.open(thread_id)) == ("/w", "torn", "m", "a", said(1), [told])
+
+
+def test_a_turn_is_on_the_disk_when_it_ends(store: Store, monkeypatch: Any) -> None:
+    synced: list[int] = []
+    sync = os.fsync
+
+    def watched(fd: int) -> None:
+        sync(fd)
+        synced.append(fd)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    log = store.begin("/w")
+    turn(log, 1, end=False)
+    before = len(synced)
+    log.end_turn("completed")
+    assert (before, len(synced)) == (0, 2)  # the file, and that there is one
+    turn(log, 2)
+    assert len(synced) == 3
 
 
 # --- damage -----------------------------------------------------------------------------------
@@ -455,6 +507,15 @@ def test_a_long_turn_does_not_hide_that_a_thread_is_archived(store: Store) -> No
     store.close()
     turn(store.open(log.thread_id), 3)
     assert [row.preview for row in store.stored("/w", 9)] == ["called"]
+
+
+def test_one_that_is_archived_while_its_turn_runs(store: Store) -> None:
+    log = store.begin("/" + "w" * 5000)
+    turn(log, 1, end=False)
+    assert [row.cwd for row in store.stored(log.cwd, 9)] == [log.cwd]
+    store.archive(log.thread_id)
+    log.add([agent("x" * 100_000)])
+    assert store.stored(None, 9) == []
 
 
 def test_a_prompt_cannot_pass_for_a_line(store: Store) -> None:

@@ -126,6 +126,10 @@ def test_a_thread_keeps_its_model(kernel: Any, first: Any, second: Any, expected
     seat, _ = made.ask("first", model=first)
     again, _ = made.ask("second", Start(known=seat.thread_id), model=second)
     assert again.model == expected
+    # A turn with another model does not change the thread's own while it is open.
+    here, _ = made.ask("third", resume=seat.thread_id)
+    assert here.model == (first or "default")
+    made.ask("third", Start(known=seat.thread_id), model=expected)
     made.close()
     resumed, _ = kernel().ask("third", resume=seat.thread_id)
     assert resumed.model == expected
@@ -274,10 +278,13 @@ def test_a_damaged_thread_says_so_with_its_seat(kernel: Any, environ: dict[str, 
     thread_id = begun(kernel)
     path = Path(environ["JUPYTER_DATA_DIR"], "codex_magic", "threads", f"{thread_id}.jsonl")
     path.write_bytes(path.read_bytes()[:-9])
-    seat, _ = kernel().ask("second", Start(known=thread_id))
+    made = kernel()
+    seat, _ = made.ask("second", Start(known=thread_id))
     told = f"the last line of thread {thread_id} was torn; what is left of it is in {path}.torn"
     assert notices(seat) == [f"thread resumed: {thread_id}", told]
     assert [notice.level for notice in seat.notices] == ["info", "warning"]
+    again, _ = made.ask("third", Start(known=thread_id))
+    assert notices(again) == []
 
 
 def test_an_archived_thread_is_taken_up_again(kernel: Any) -> None:

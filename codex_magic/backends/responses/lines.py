@@ -174,7 +174,6 @@ class Record:
     turns: list[Told] = field(default_factory=list)
     model: str = ""
     account: str = ""
-    is_archived: bool = False
     broken: int = 0
 
     @property
@@ -204,7 +203,6 @@ def _advance(record: Record, turns: dict[str, Told], line: Line | None) -> None:
             record.head, record.title = line, record.title or line.title
         case TurnLine():
             record.model, record.account = line.model, line.account
-            record.is_archived = False
             turns[line.id] = turn = Told(line.id, line.request)
             record.turns.append(turn)
         case ItemsLine():
@@ -217,8 +215,6 @@ def _advance(record: Record, turns: dict[str, Told], line: Line | None) -> None:
             record.items = list(line.items)
         case TitleLine():
             record.title = line.title
-        case ArchivedLine():
-            record.is_archived = line.archived
         case _:
             pass
 
