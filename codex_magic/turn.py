@@ -53,10 +53,20 @@ class Image:
         What a person calls it: a file, a variable, an address.
     url
         A ``data:`` URL, or an ``https:`` one where the backend may fetch it itself.
+    size
+        Its width and height in pixels, as it is sent; None where that is not known.
     """
 
     name: str
     url: str = field(repr=False)
+    size: tuple[int, int] | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name, and how large it is."""
+        if self.size is None:
+            return self.name
+        return "{} ({}\N{MULTIPLICATION SIGN}{})".format(self.name, *self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
