@@ -43,6 +43,7 @@ from codex_magic.backends.base import (
     instructions,
 )
 from codex_magic.backends.hints import SIGN_IN
+from codex_magic.backends.models import check_effort, check_images
 from codex_magic.errors import BackendError, CellError, SetupError
 from codex_magic.items import Text, UserMessage
 
@@ -127,12 +128,30 @@ class AppServerBackend:
             self.close()
             died = True
         self._require_account(request.cwd)
+        _check_addresses(request)
+        if request.model:
+            self._check(request, request.model)
         seat = self._threads.seat(request, start, quietly=died)
+        if not request.model:
+            self._check(request, seat.model)
         if died:
             goes_on = " and the thread goes on" if seat.thread_id == start.known else ""
             self._news.append(ev.Notice(f"Codex had stopped; it was started again{goes_on}"))
         news, self._news = tuple(self._news), []
         return replace(seat, notices=news + seat.notices)
+
+    def _check(self, request: TurnRequest, model: str) -> None:
+        """Refuse what a model cannot do; where no list is to be had, the host will."""
+        if not (request.effort or request.images):
+            return
+        try:
+            known = self.models()
+        except BackendError:
+            return
+        if request.effort:
+            check_effort(known, model, request.effort)
+        if request.images:
+            check_images(known, model)
 
     def threads(self, cwd: str | None, limit: int = 20) -> list[StoredThread]:
         """Return the stored threads of a folder, or of all, the latest used first."""
@@ -461,6 +480,15 @@ def _here() -> Path:
         return Path.cwd()
     except FileNotFoundError:  # deleted under the kernel; what is asked here needs no folder
         return Path("/")
+
+
+def _check_addresses(request: TurnRequest) -> None:
+    away = [image.name for image in request.images if not image.url.startswith("data:")]
+    if away:
+        raise CellError(
+            f"Codex fetches no image from the network: {away[0]}",
+            hint="Download it, and name the file",
+        )
 
 
 def _gone(reason: str) -> ev.TurnError:
