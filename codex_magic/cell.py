@@ -7,9 +7,11 @@ the first line is the prompt, untouched: braces, ``?``, ``%`` and ``!`` mean not
 from __future__ import annotations
 
 import argparse
+import keyword
 import shlex
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from codex_magic.errors import CellError
@@ -17,18 +19,19 @@ from codex_magic.policy import APPROVAL_POLICIES, SANDBOX_MODES, SandboxPolicy
 from codex_magic.settings import (
     BACKENDS,
     EFFORTS,
+    SUMMARIES,
     Settings,
     approval_policy,
     backend,
     folder,
     sandbox_mode,
     seconds,
+    summary,
     thread_name,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from codex_magic.turn import TurnRequest
 
@@ -67,6 +70,15 @@ OPTIONS: Final = (
     Option(("--reuse",), "show this turn as the notebook keeps it, where nothing has changed"),
     Option(("-m", "--model"), "the model to ask; Codex's own choice by default", "MODEL"),
     Option(("-e", "--effort"), "how hard the model thinks", "EFFORT", EFFORTS),
+    Option(("--summary",), "how much of its thoughts the model tells", "HOW", SUMMARIES),
+    Option(
+        ("-i", "--image"),
+        "an image to look at: a file, a variable with a figure, …; may be repeated",
+        "IMAGE",
+        repeats=True,
+    ),
+    Option(("--schema",), "what the answer must fit: a file, a variable with a type", "SCHEMA"),
+    Option(("-o", "--out"), "the variable to put the answer into", "NAME"),
     Option(("-s", "--sandbox"), "what commands may touch", "MODE", SANDBOX_MODES),
     Option(("-a", "--approve"), "when to ask before acting", "POLICY", APPROVAL_POLICIES),
     Option(("-n", "--network"), "let commands use the network, this machine's services included"),
@@ -120,6 +132,52 @@ def asks_for_help(line: str) -> bool:
     return any(word in ("-h", "--help") for word in line.split())
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a line names that only a kernel can look up, in the words that were typed.
+
+    Parameters
+    ----------
+    images, schema
+        Files, addresses or variables.
+    out
+        The variable that the answer is put into; empty for none.
+    """
+
+    images: tuple[str, ...] = ()
+    schema: str = ""
+    out: str = ""
+
+
+def inputs(line: str) -> Inputs:
+    """Return what a line names beside the prompt.
+
+    Raises
+    ------
+    CellError
+        As for `parse`.
+    """
+    from codex_magic.items import well_formed  # noqa: PLC0415 - as for `parse`
+
+    chosen = _read(line)
+    named = {"schema": chosen.schema, "out": chosen.out}
+    given = {name: value for name, value in named.items() if value is not None}
+    values = _checked({name: well_formed(value) for name, value in given.items()}, Path())
+    images = [_checked({"image": well_formed(each)}, Path())["image"] for each in chosen.image]
+    return Inputs(tuple(images), values.get("schema", ""), values.get("out", ""))
+
+
+def _read(line: str) -> argparse.Namespace:
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise CellError(f"the line cannot be read: {str(error).lower()}") from None
+    chosen, rest = _parser().parse_known_args(words)
+    if rest:
+        _refuse(rest[0])
+    return chosen
+
+
 def parse(  # noqa: PLR0913 - all but two by their names
     line: str,
     body: str,
@@ -129,7 +187,7 @@ def parse(  # noqa: PLR0913 - all but two by their names
     thread: str = "main",
     names: tuple[str, ...] = (),
 ) -> TurnRequest:
-    """Read a cell.
+    """Read a cell, without what `inputs` returns of it.
 
     Parameters
     ----------
@@ -153,13 +211,7 @@ def parse(  # noqa: PLR0913 - all but two by their names
     from codex_magic.items import well_formed  # noqa: PLC0415
     from codex_magic.turn import TurnRequest  # noqa: PLC0415
 
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise CellError(f"the line cannot be read: {str(error).lower()}") from None
-    chosen, rest = _parser().parse_known_args(words)
-    if rest:
-        _refuse(rest[0])
+    chosen = _read(line)
     if not body.strip():
         raise CellError(
             "the prompt is empty", hint="Write it below the line: %%codex, then your words"
@@ -194,7 +246,7 @@ def parse(  # noqa: PLR0913 - all but two by their names
         names=names if settings.names else (),
         model=values.get("model", settings.model),
         effort=values.get("effort", settings.effort),
-        summary=settings.summary,
+        summary=values.get("summary", settings.summary),
         approval=values.get("approve", settings.approval),
         timeout_s=values.get("timeout", settings.timeout_s),
         quiet=chosen.quiet,
@@ -219,6 +271,8 @@ def _exclude(chosen: argparse.Namespace) -> None:
 def _checked(values: Mapping[str, str], cwd: Path) -> dict[str, Any]:
     checks: dict[str, Callable[[str], Any]] = {
         "backend": backend,
+        "summary": summary,
+        "out": _variable,
         "sandbox": sandbox_mode,
         "approve": approval_policy,
         "timeout": seconds,
@@ -247,6 +301,14 @@ def _as_it_is(value: str) -> str:
     return value
 
 
+def _variable(value: str) -> str:
+    if not value.isidentifier():
+        raise ValueError("that cannot be the name of a variable")
+    if keyword.iskeyword(value):
+        raise ValueError("that is a word of Python's own")
+    return value
+
+
 def _refuse(word: str) -> NoReturn:
     import difflib  # noqa: PLC0415 - only a mistyped option needs it
 
@@ -258,6 +320,18 @@ def _refuse(word: str) -> NoReturn:
     near = difflib.get_close_matches(word, flags, n=1)
     hint = f"Did you mean {near[0]}?" if near else "Type %%codex? for the options"
     raise CellError(f"there is no option {word}", hint=hint)
+
+
+LOOKED_UP: Final = ("image", "schema")
+"""Options whose value is a file or a variable, which IPython knows better."""
+
+
+def is_looked_up(text: str) -> bool:
+    """Whether a file or a variable may stand at the end of `text`, a line up to the cursor."""
+    words = text.split()
+    before = words[-1:] if text[-1:].isspace() else words[-2:-1]
+    by_flag = {flag: option for option in OPTIONS for flag in option.flags}
+    return bool(before) and before[0] in by_flag and by_flag[before[0]].name in LOOKED_UP
 
 
 def complete(text: str, *, threads: Sequence[str] = ()) -> list[str]:

@@ -92,6 +92,17 @@ def notebook_note(request: TurnRequest, *, level: str, fresh: bool) -> str:
     )
 
 
+def images_note(request: TurnRequest) -> dict[str, str]:
+    """Return what the images of a turn are called, in the order in which the model gets them."""
+    if not request.images:
+        return {}
+    rows = []
+    for number, image in enumerate(request.images, 1):
+        size = "" if image.size is None else ", {} by {} pixels".format(*image.size)
+        rows.append(f"image {number}: {json.dumps(image.name)}{size}")
+    return {"images": "\n".join(rows)}
+
+
 def names_before(names: tuple[str, ...]) -> dict[str, str]:
     """Return what the variables were called at the thread's last turn, as untrusted text.
 

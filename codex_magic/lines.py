@@ -88,6 +88,9 @@ def install(
         from IPython.core.completer import SimpleCompletion  # noqa: PLC0415
 
         above = "\n".join(context.full_text.split("\n")[: context.cursor_line])
+        if looks_up(context.text_until_cursor, above):
+            begun = "" if context.text_until_cursor[-1:].isspace() else context.token
+            return _variables(shell, begun)
         find = completions(context.text_until_cursor, above, subcommands)
         found = find(threads(), lessons()) if find else []
         if find and not found:
@@ -115,6 +118,23 @@ def install(
             completer.custom_matchers.remove(options)
 
     return remove
+
+
+def looks_up(text: str, above: str) -> bool:
+    """Whether a file or a variable may stand at the end of `text`, a line up to the cursor."""
+    stripped = text.lstrip()
+    is_ours = not above.strip() and stripped.startswith("%%codex ")
+    return is_ours and cell.is_looked_up(stripped.removeprefix("%%codex "))
+
+
+def _variables(shell: InteractiveShell, begun: str) -> Any:
+    """Return the person's variables as completions; IPython adds the files that begin so."""
+    from IPython.core.completer import SimpleCompletion  # noqa: PLC0415
+
+    names = [n for n in shell.user_ns if n not in shell.user_ns_hidden and not n.startswith("_")]
+    done = [SimpleCompletion(n, type="variable") for n in names if n.startswith(begun)]
+    # With nothing begun, IPython would add all of Python's words.
+    return {"completions": done, "suppress": not begun}
 
 
 Found = Callable[[Sequence[str], Sequence[str]], list[str]]

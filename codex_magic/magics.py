@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import logging
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from codex_magic.account.signing import Door
+    from codex_magic.cell import Inputs
     from codex_magic.session import Session
     from codex_magic.turn import Turn, TurnRequest
 
@@ -204,7 +206,7 @@ class CodexMagics(Magics):
         decided = request.new or request.resume or request.private or request.fork is not None
         if self._taken and not decided:
             request = replace(request, resume=self._taken)
-        self._run(request)
+        self._run(request, cell.inputs(line))
 
     def _placed(self) -> Session:
         """Return the session, which knows by now which notebook this is."""
@@ -213,17 +215,26 @@ class CodexMagics(Magics):
         session.at(place.path, place.cell_id, from_top=from_top)
         return session
 
-    def _run(self, request: TurnRequest) -> None:
+    def _run(self, request: TurnRequest, named: Inputs) -> None:
+        from codex_magic import inputs, typed  # noqa: PLC0415 - loading must stay light
+
         session = self.session()
+        request, shape = inputs.find(named, request, _here(), self._shell.user_ns)
+        shown = partial(self._front.shown, widget=session.settings.widget)
+        before = session.last
         try:
-            with self._front.shown(request, widget=session.settings.widget) as shown:
-                page, approver, notebook = shown
-                turn = session.run(request, page=page, approver=approver, notebook=notebook)
-            self._taken = None if request.resume else self._taken
+            answer = typed.run(session, request, shape, shown)
         except KeyboardInterrupt:
             raise TurnInterrupted("the turn was stopped; what had arrived is kept") from None
-        if turn.status == "failed":
-            raise _failure(turn)
+        finally:
+            if request.resume and session.last is not before:
+                self._taken = None
+        if answer.turn.status == "failed":
+            raise _failure(answer.turn)
+        if named.out and answer.has_value:
+            if said := inputs.shadows(named.out):
+                print(said)
+            self._shell.push({named.out: answer.value})
 
     # --- subcommands --------------------------------------------------------------------------
 

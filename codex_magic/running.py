@@ -141,17 +141,18 @@ class Running:
         seat = seated.seat
         self.turn = msgspec.structs.replace(self.turn, level=probed)
         note = context.notebook_note(self._request, level=probed, fresh=seated.is_fresh)
+        notes = {"notebook": note} | context.images_note(self._request)
         before = context.names_before(seated.names) if seated.is_fresh else {}
         project = context.agents_md(self._request.cwd) if settings.agents_md else None
         if project is None or not project.text:
-            return TurnInput(self._request, {"notebook": note}, before)
+            return TurnInput(self._request, notes, before)
         if self._desk.told.get(seat.thread_id) != project.text:
             self._desk.told[seat.thread_id] = project.text
             paths = ", ".join(map(str, project.paths))
             cut = ", the first 32 KB" if project.truncated else ""
             self._fold(ev.Notice(f"the model was told what {paths} says{cut}"))
         quoted = {"project_instructions": project.text} | before
-        return TurnInput(self._request, {"notebook": note}, quoted)
+        return TurnInput(self._request, notes, quoted)
 
     # --- the loop -----------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ _LONGEST_ENV_FILE: Final = 64 * 1024
 BACKENDS: Final = ("auto", "app-server", "responses")
 SHELL_TOOLS: Final = ("function", "shell", "local_shell")
 TOKEN_SOURCES: Final = ("local", "http", "ssh", "command")
+SUMMARIES: Final = ("auto", "concise", "detailed", "none")
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra")
 
 
@@ -229,6 +230,11 @@ def backend(value: str) -> str:
     return _one_of(BACKENDS, value)
 
 
+def summary(value: str) -> str:
+    """Return how much of its thoughts a model tells, as `value` says."""
+    return _one_of(SUMMARIES, value)
+
+
 def sandbox_mode(value: str) -> SandboxMode:
     """Return the sandbox mode that `value` names, in our words or Codex's."""
     return _one_of(SANDBOX_MODES, SANDBOX_ALIASES.get(value, value))
@@ -309,6 +315,7 @@ _FLAGS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": Fals
 
 _CHECKS: Final[dict[str, Any]] = {
     "backend": backend,
+    "summary": summary,
     "sandbox": sandbox_mode,
     "approval": approval_policy,
     "timeout_s": seconds,

@@ -147,6 +147,8 @@ class Turn(Value, frozen=True, kw_only=True):
         Whether its thread is stored nowhere; a notebook then keeps its text only.
     tape
         The name of the tape that was played; empty when a model was called.
+    structured
+        Whether the answer is JSON, by a schema.
     level
         What the machine could enforce for this turn's commands.
     started_at, completed_at
@@ -170,6 +172,7 @@ class Turn(Value, frozen=True, kw_only=True):
     tape: str = ""
     sandbox: str = ""
     approval: str = ""
+    structured: bool = False
     level: str = ""
     status: Status = "in_progress"
     items: tuple[Item, ...] = ()
@@ -350,9 +353,10 @@ def opening(request: TurnRequest, *, backend: str, tape: str = "") -> Turn:
                 id=PROMPT_ID,
                 status="completed",
                 text=Text(request.prompt),
-                images=tuple(image.name for image in request.images),
+                images=tuple(well_formed(image.label) for image in request.images),
             ),
         ),
+        structured=request.schema is not None,
         tape=tape,
     )
 

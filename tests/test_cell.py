@@ -63,6 +63,9 @@ LINES: dict[str, TurnRequest] = {
         writable=(Path("/usr").resolve(), Path("/etc").resolve())
     ),
     "--timeout 2.5": replace(PLAIN, timeout_s=2.5),
+    "--summary detailed": replace(PLAIN, summary="detailed"),
+    "--summary none": replace(PLAIN, summary="none"),
+    "-i a.png --schema b.json -o c": PLAIN,
     "-q": replace(PLAIN, quiet=True),
     "-q -m x -a never": replace(PLAIN, quiet=True, model="x", approval="never"),
 }
@@ -138,6 +141,10 @@ REFUSED = {
     "--timeout soon": (
         "--timeout is 'soon': it must be a number of seconds above 0. Type %%codex? for the options"
     ),
+    "--summary long": (
+        "--summary is 'long': it must be one of auto, concise, detailed, none. "
+        "Type %%codex? for the options"
+    ),
     "--timeout 0": (
         "--timeout is '0': it must be a number of seconds above 0. Type %%codex? for the options"
     ),
@@ -177,6 +184,43 @@ def test_a_name_too_long_for_a_folder_is_refused() -> None:
         parse(f"--cwd {'x' * 5000}")
 
 
+INPUTS: dict[str, cell.Inputs] = {
+    "": cell.Inputs(),
+    "-q -e high": cell.Inputs(),
+    "-i plot.png": cell.Inputs(images=("plot.png",)),
+    "-i fig --image 'my plot.png' --image=https://a.example/b.png": cell.Inputs(
+        images=("fig", "my plot.png", "https://a.example/b.png")
+    ),
+    "--schema Row -o rows": cell.Inputs(schema="Row", out="rows"),
+    "--out \u00fcber": cell.Inputs(out="\u00fcber"),
+    "-o match -o list": cell.Inputs(out="list"),
+}
+
+
+@pytest.mark.parametrize("line", INPUTS)
+def test_a_line_names_what_a_kernel_looks_up(line: str) -> None:
+    assert cell.inputs(line) == INPUTS[line]
+
+
+UNFIT = {
+    "-o 1x": "--out is '1x': that cannot be the name of a variable",
+    "-o a.b": "--out is 'a.b': that cannot be the name of a variable",
+    "-o 'x = 1'": "--out is 'x = 1': that cannot be the name of a variable",
+    "-o class": "--out is 'class': that is a word of Python's own",
+    "-o None": "--out is 'None': that is a word of Python's own",
+    "-o ''": "--out is '': it must not be empty",
+    "--schema ''": "--schema is '': it must not be empty",
+    "-i a.png -i ' '": "--image is ' ': it must not be empty",
+}
+
+
+@pytest.mark.parametrize("line", UNFIT)
+def test_a_name_that_cannot_be_one_is_refused(line: str) -> None:
+    with pytest.raises(CellError) as error:
+        cell.inputs(line)
+    assert str(error.value) == f"{UNFIT[line]}. Type %%codex? for the options"
+
+
 @pytest.mark.parametrize("body", ["", "\n", " \t\n\u00a0\n"])
 def test_an_empty_prompt_is_refused(body: str) -> None:
     with pytest.raises(CellError) as error:
@@ -198,6 +242,7 @@ words = st.sampled_from(
 @example("--thread \ud800", "go")
 def test_reading_raises_nothing_but_a_cell_error(line: str, body: str) -> None:
     try:
+        cell.inputs(line)
         request = parse(line, body)
     except CellError:
         return
@@ -224,6 +269,10 @@ def test_the_help_names_every_option_and_its_choices() -> None:
         "--reuse",
         "-m, --model MODEL",
         "-e, --effort EFFORT",
+        "--summary HOW",
+        "-i, --image IMAGE",
+        "--schema SCHEMA",
+        "-o, --out NAME",
         "-s, --sandbox MODE",
         "-a, --approve POLICY",
         "-n, --network",
@@ -234,7 +283,7 @@ def test_the_help_names_every_option_and_its_choices() -> None:
         "-q, --quiet",
         "-h, --help",
     ]
-    assert shown[8].endswith(
+    assert shown[12].endswith(
         "what commands may touch: read-only, workspace-write, full-access, external"
     )
 
@@ -248,6 +297,9 @@ COMPLETIONS: dict[str, list[str]] = {
     "--t": ["--thread", "--timeout"],
     "-q --ne": ["--new", "--network"],
     "--add-dir x --add": ["--add-dir"],
+    "-i a.png --im": ["--image"],
+    "--summary ": ["auto", "concise", "detailed", "none"],
+    "-o ": [],
     "-q ": [flag for flag in LONG if flag != "--quiet"],
     "--sandbox ": ["read-only", "workspace-write", "full-access", "external"],
     "--sandbox wo": ["workspace-write"],

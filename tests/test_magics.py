@@ -1014,6 +1014,19 @@ def test_tab_offers_what_may_stand_there(
     assert completed(shell, typed) == [before + word for word in OFFERED[typed]]
 
 
+@pytest.mark.parametrize("flag", ["-i", "--image", "--schema"])
+def test_tab_offers_files_and_variables_where_both_may_stand(
+    flag: str, shell: InteractiveShell, script: Script
+) -> None:
+    script()
+    Path("plot.png").touch()
+    shell.push({"plotted": 1, "other": 2, "_plain": 3})
+    line = f"%%codex {flag} "
+    assert completed(shell, f"{line}plo") == [f"{line}plot.png", f"{line}plotted"]
+    assert completed(shell, line) == [f"{line}other", f"{line}plotted"]
+    assert f"%%codex\n{flag} plotted" not in completed(shell, f"%%codex\n{flag} plo")
+
+
 @pytest.mark.parametrize("text", ["%%codex --sandbox wo", "%codex st", "--sa", "-s wo"])
 def test_tab_offers_no_option_within_a_prompt(
     text: str, shell: InteractiveShell, script: Script

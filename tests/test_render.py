@@ -892,3 +892,44 @@ def test_new_cells_are_counted_and_files_named() -> None:
     assert words.changed(it.FileChange(id="e", changes=cells[:1])) == "add 1 code cell"
     files = (it.Change(path="a.py", kind="add"), it.Change(path="b.py", kind="delete"))
     assert words.changed(it.FileChange(id="e", changes=files)) == "add a.py, delete b.py"
+
+
+# --- images in, values out -------------------------------------------------------------------
+
+
+def test_the_images_of_a_prompt_are_named() -> None:
+    one = it.UserMessage(id="prompt", status="completed", images=("a*b.png (4\u00d73)",))
+    two = it.UserMessage(id="prompt", status="completed", images=("a\nb", "c\x1b[31m"))
+    turns = [over(each, said("Red."), status="in_progress") for each in (one, two)]
+    assert [markdown.text(turn) for turn in turns] == [
+        "<small>with image: a&#42;b.png (4\u00d73)</small>\n\nRed.",
+        "<small>with images: a b, c</small>\n\nRed.",
+    ]
+    assert [plain.text(turn) for turn in turns] == [
+        "(with image: a*b.png (4\u00d73))\n\nRed.",
+        "(with images: a b, c)\n\nRed.",
+    ]
+
+
+JSON_SHOWN = {
+    '{"a": [1, "é"]}': '```json\n{\n  "a": [\n    1,\n    "é"\n  ]\n}\n```',
+    '{"a": [1, "': '```json\n{"a": [1, "\n```',
+    '{"a": "```"}': '````json\n{\n  "a": "```"\n}\n````',
+    '{"a": "\u202e"}': '```json\n{\n  "a": "\\u202e"\n}\n```',
+    "[" * 10_000: f"```json\n{'[' * 10_000}\n```",
+    "I cannot. ![x](y)": "I cannot. [x](y)",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("text", JSON_SHOWN, ids=lambda text: text[:12])
+def test_an_answer_by_a_schema_is_shown_as_json(text: str) -> None:
+    turn = over(said(text), structured=True)
+    running = msgspec.structs.replace(turn, status="in_progress")
+    shown = [markdown.text(running), markdown.text(turn, quiet=True)]
+    assert shown == [JSON_SHOWN[text] or "<small>thinking \u2026</small>", JSON_SHOWN[text]]
+    assert from_json(saved(turn)[MIME]) == turn
+
+
+def test_without_a_schema_json_is_text_like_any_other() -> None:
+    assert markdown.text(over(said('{"a": 1}')), quiet=True) == '{"a": 1}'

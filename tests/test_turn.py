@@ -13,7 +13,7 @@ from codex_magic import events as ev
 from codex_magic import items as it
 from codex_magic.errors import RecordError
 from codex_magic.policy import SandboxPolicy
-from codex_magic.turn import Turn, TurnRequest, advance, from_json, opening, to_json
+from codex_magic.turn import Image, Turn, TurnRequest, advance, from_json, opening, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -326,6 +326,18 @@ def test_a_turn_opens_with_the_persons_words(tmp_path: Path) -> None:
         tape="lesson",
         items=(it.UserMessage(id="prompt", status="completed", text=it.Text("hi")),),
     )
+
+
+def test_a_turn_opens_with_the_names_of_its_images_and_not_with_them(tmp_path: Path) -> None:
+    policy = SandboxPolicy(mode="read-only", workspace=tmp_path)
+    images = (Image("a.png", "data:image/png;base64,AAAA", (4, 3)), Image("https://b", "https://b"))
+    request = TurnRequest(prompt="hi", policy=policy, images=images, schema={"type": "object"})
+    turn = opening(request, backend="b")
+    assert isinstance(turn.items[0], it.UserMessage)
+    assert (turn.items[0].images, turn.structured) == (("a.png (4\u00d73)", "https://b"), True)
+    assert [
+        text for text in (repr(request), repr(turn), str(to_json(turn))) if "AAAA" in text
+    ] == []
 
 
 # --- values never change ---------------------------------------------------------------------

@@ -101,4 +101,7 @@ def inputs(request: TurnRequest, before: str) -> str:
         *(request.model, request.effort, request.summary, request.approval),
         *(policy.mode, policy.network, len(policy.writable)),
     )
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    # Only where there are any: what a notebook keeps from before must still be found.
+    images = [(each.name, hashlib.sha256(each.url.encode()).hexdigest()) for each in request.images]
+    more = (images, request.schema) if images or request.schema is not None else ()
+    return hashlib.sha256(json.dumps((*parts, *more)).encode()).hexdigest()[:32]

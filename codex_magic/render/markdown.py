@@ -7,7 +7,9 @@ never rendered.
 
 from __future__ import annotations
 
+import contextlib
 import html
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -41,7 +43,7 @@ _DIFF_BYTES = 128 * 1024
 def text(turn: Turn, *, quiet: bool = False) -> str:
     """Return the turn as Markdown; `quiet` leaves the answer, how it ended, and its tape."""
     if quiet:
-        blocks = [harmless(turn.final_response)]
+        blocks = [_said(turn.final_response, turn)]
     else:
         blocks = [_block(item, turn) for item in turn.items]
         blocks.extend(_note(notice.text) for notice in turn.notices)
@@ -58,7 +60,7 @@ def _block(item: Item, turn: Turn) -> str:  # noqa: C901 - one flat table
     live = not turn.is_over
     match item:
         case AgentMessage():
-            return harmless(str(item.text) or str(item.draft))
+            return _said(str(item.text) or str(item.draft), turn)
         case Reasoning():
             thought = str(item.summary) or str(item.content) or str(item.draft)
             running = live and item.status == "in_progress"
@@ -87,9 +89,18 @@ def _block(item: Item, turn: Turn) -> str:  # noqa: C901 - one flat table
         case Question():
             return _question(item, asked=turn.waiting_for == item.id)
         case UserMessage() if item.id == PROMPT_ID:
-            return ""
+            return _note(words.images(item)) if item.images else ""
         case UserMessage():
             return f"**Added while it ran:** {_rows(str(item.text))}"
+
+
+def _said(text: str, turn: Turn) -> str:
+    """Return what the agent said; an answer by a schema is JSON and no Markdown."""
+    if not turn.structured or text.lstrip()[:1] not in ("{", "["):
+        return harmless(text)
+    with contextlib.suppress(ValueError, RecursionError):  # it is still growing, or is none
+        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    return fenced(words.literal(text), "json")
 
 
 def _command(item: CommandExecution, *, live: bool, asked: bool) -> str:

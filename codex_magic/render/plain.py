@@ -117,6 +117,8 @@ def _block(item: Item, *, live: bool, asked: bool) -> str:  # noqa: C901, PLR091
             return _question(item)
         case UserMessage() if item.id != PROMPT_ID:
             return f"(added while it ran) {words.prose(str(item.text))}"
+        case UserMessage() if item.images:
+            return f"({words.images(item)})"
         case UserMessage() | Reasoning():
             return ""
 

@@ -11,7 +11,7 @@ from codex_magic.items import CELL_ADDED
 
 if TYPE_CHECKING:
     from codex_magic.events import Usage
-    from codex_magic.items import CommandExecution, FileChange, Question, Receipt
+    from codex_magic.items import CommandExecution, FileChange, Question, Receipt, UserMessage
     from codex_magic.turn import Turn
 
 SAVED_OUTPUT_BYTES: Final = 8 * 1024
@@ -128,6 +128,12 @@ def footer(turn: Turn) -> list[str]:
     facts.append(f"thread {turn.thread_name}")
     facts.extend(taped(turn))
     return [fact for fact in facts if fact]
+
+
+def images(item: UserMessage) -> str:
+    """Return in words which images went with what a person said."""
+    named = ", ".join(clean(one_line(name)) for name in item.images)
+    return f"with image: {named}" if len(item.images) == 1 else f"with images: {named}"
 
 
 def taped(turn: Turn) -> list[str]:

@@ -88,6 +88,9 @@ def test_the_content_of_a_tools_answer_is_known(schema: Path) -> None:
     content = answer["definitions"]["DynamicToolCallOutputContentItem"]
     assert kinds(content) == {"inputText", "inputImage", "inputAudio"}
     assert faults(wire.tool_result(ToolAnswer("text", success=False)), answer, answer) == []
+    seen = wire.tool_result(ToolAnswer("text", images=("data:image/png;base64,AAAA",)))
+    assert [item["type"] for item in seen["contentItems"]] == ["inputText", "inputImage"]
+    assert faults(seen, answer, answer) == []
 
 
 RESPONSES = {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from codex_magic.notebook import history
 from codex_magic.notebook.records import Kept
 from codex_magic.policy import SandboxPolicy
-from codex_magic.turn import TurnRequest
+from codex_magic.turn import Image, TurnRequest
 
 
 def kept(turn_id: str, parent: str = "", thread: str = "a", **fields: Any) -> Kept:
@@ -120,8 +120,28 @@ def test_inputs_are_the_same_elsewhere() -> None:
         {"mode": "read-only"},
         {"network": True},
         {"approval": "never"},
+        {"summary": "detailed"},
+        {"schema": {}},
+        {"images": (Image("a", "data:,"),)},
     ],
 )
 def test_inputs_are_others(other: dict[str, Any]) -> None:
     assert history.inputs(request(**other), "") != history.inputs(request(), "")
     assert history.inputs(request(), "") != history.inputs(request(), "before")
+
+
+def test_inputs_know_an_image_by_what_is_in_it_and_a_schema_by_what_it_says() -> None:
+    made = [
+        request(),
+        request(images=(Image("a", "data:,1"),)),
+        request(images=(Image("a", "data:,2"),)),
+        request(images=(Image("b", "data:,1"),)),
+        request(images=(Image("a", "data:,1"), Image("b", "data:,2"))),
+        request(schema={"type": "object"}),
+        request(schema={"type": "array"}),
+    ]
+    assert len({history.inputs(each, "") for each in made}) == len(made)
+
+
+def test_inputs_without_any_are_those_that_notebooks_keep_already() -> None:
+    assert history.inputs(request(), "before") == "ccf1603200ea42b94398c2ae125974f6"

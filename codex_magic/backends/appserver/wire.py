@@ -225,10 +225,17 @@ def turn_start(thread_id: str, turn: TurnInput, *, model: str, effort: str | Non
     request = turn.request
     context = {name: {"kind": "application", "value": text} for name, text in turn.context.items()}
     project = {name: {"kind": "untrusted", "value": text} for name, text in turn.project.items()}
-    optional = {"model": model, "effort": effort, "summary": request.summary}
+    optional = {
+        "model": model,
+        "effort": effort,
+        "summary": request.summary,
+        "outputSchema": request.schema,
+    }
+    # As data and not as paths: what Codex may read on this machine is nothing.
+    images = [{"type": "image", "url": image.url} for image in request.images]
     return {
         "threadId": thread_id,
-        "input": [{"type": "text", "text": request.prompt}],
+        "input": [*images, {"type": "text", "text": request.prompt}],
         # Forgotten by thread/resume, and with an environment Codex has tools of its own.
         "environments": [],
         "additionalContext": {**context, **project},
@@ -238,8 +245,9 @@ def turn_start(thread_id: str, turn: TurnInput, *, model: str, effort: str | Non
 
 def tool_result(answer: ToolAnswer) -> Json:
     """Return the answer to ``item/tool/call``."""
-    content = [{"type": "inputText", "text": well_formed(answer.text)}]
-    return {"success": answer.success, "contentItems": content}
+    text = {"type": "inputText", "text": well_formed(answer.text)}
+    images = [{"type": "inputImage", "imageUrl": url} for url in answer.images]
+    return {"success": answer.success, "contentItems": [text, *images]}
 
 
 def turns(thread: Json, until: str = "") -> list[Json]:
