@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from IPython.core.getipython import get_ipython
 from IPython.core.magic import (
     Magics,
     magics_class,
@@ -24,7 +25,7 @@ from codex_magic import cell, front, lines, settings, unfinished
 from codex_magic.errors import CellError, TurnInterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -208,6 +209,36 @@ class CodexMagics(Magics):
             request = replace(request, resume=self._taken)
         self._run(request, cell.inputs(line))
 
+    def ask(self, prompt: Any, said: Mapping[str, Any]) -> Turn:
+        """Run a turn on the current thread, in the running cell; see `codex_magic.ask`."""
+        from codex_magic.api import inputs, options  # noqa: PLC0415 - loading must stay light
+
+        here = _here()
+        given = options.read(said, "turn", base=here)
+        if "approver" in given.values:
+            raise CellError("in a notebook the person is asked", hint="Leave out approver")
+        text, images = inputs.read(prompt, given.values.get("images", ()))
+        session = self._placed()
+        request = options.request(
+            text,
+            given.values,
+            settings=session.settings,
+            cwd=here.resolve(),
+            thread=session.current,
+            images=images,
+        )
+        names = self._front.names() if session.settings.names else ()
+        request = replace(request, names=names, reuse=session.settings.reuse)
+        if self._taken:
+            request = replace(request, resume=self._taken)
+        session.attachment.news += given.news
+        return self._run(request, cell.Inputs())
+
+    @property
+    def last(self) -> Turn | None:
+        """The turn that was run last."""
+        return self._session.last if self._session else None
+
     def _placed(self) -> Session:
         """Return the session, which knows by now which notebook this is."""
         session = self.session()
@@ -215,7 +246,7 @@ class CodexMagics(Magics):
         session.at(place.path, place.cell_id, from_top=from_top)
         return session
 
-    def _run(self, request: TurnRequest, named: Inputs) -> None:
+    def _run(self, request: TurnRequest, named: Inputs) -> Turn:
         from codex_magic import inputs, typed  # noqa: PLC0415 - loading must stay light
 
         session = self.session()
@@ -235,6 +266,7 @@ class CodexMagics(Magics):
             if said := inputs.shadows(named.out):
                 print(said)
             self._shell.push({named.out: answer.value})
+        return answer.turn
 
     # --- subcommands --------------------------------------------------------------------------
 
@@ -480,6 +512,34 @@ def _failure(turn: Turn) -> Exception:
     return BackendError(f"the turn failed: {message}", hint=hint(error))
 
 
+def loaded() -> CodexMagics:
+    """Return the magics of this kernel.
+
+    Raises
+    ------
+    CellError
+        The extension is not loaded.
+    """
+    found = _found(get_ipython())
+    if found is None:
+        raise CellError(
+            "no notebook has this extension loaded",
+            hint="Run: %load_ext codex_magic; in a program of your own, use codex_magic.Codex",
+        )
+    return found
+
+
+def last() -> Turn | None:
+    """Return the turn that the notebook ran last, if any."""
+    found = _found(get_ipython())
+    return None if found is None else found.last
+
+
+def _found(shell: InteractiveShell | None) -> CodexMagics | None:
+    found = shell.magics_manager.registry.get(CodexMagics.__name__) if shell else None
+    return found if isinstance(found, CodexMagics) else None
+
+
 def load(shell: InteractiveShell) -> None:
     """Add the magics, the literal lines and the completions to `shell`."""
     unload(shell)
@@ -492,6 +552,6 @@ def load(shell: InteractiveShell) -> None:
 
 def unload(shell: InteractiveShell) -> None:
     """Take away what `load` added, and end what the session started."""
-    magics = shell.magics_manager.registry.get(CodexMagics.__name__)
-    if isinstance(magics, CodexMagics):
+    magics = _found(shell)
+    if magics is not None:
         magics.remove()

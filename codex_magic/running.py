@@ -65,13 +65,15 @@ class _StoppedError(Exception):
 class Running:
     """A turn from its request to its end; see `Session.run`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a turn is given
         self,
         desk: Desk,
         request: TurnRequest,
         page: Page,
         approver: Approver,
         hands: Hands,
+        *,
+        observe: Callable[[ev.Event], None] | None = None,
     ) -> None:
         self._desk = desk
         self._backend = desk.backend
@@ -80,6 +82,7 @@ class Running:
         self._approver = approver
         self._tools = hands.tools
         self._grants = hands.grants
+        self._observe = observe
         self._waiting: deque[OpenCall] = deque()
         self._open: dict[str, OpenCall] = {}
         self._begun = False
@@ -197,6 +200,8 @@ class Running:
 
     def _fold(self, event: ev.Event) -> None:
         self.turn = advance(self.turn, event)
+        if self._observe is not None:
+            self._observe(event)
 
     # --- what the agent wants done ------------------------------------------------------------
 

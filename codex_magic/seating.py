@@ -79,6 +79,19 @@ def take(desk: Desk, request: TurnRequest) -> Seated:
     )
 
 
+def early(desk: Desk, request: TurnRequest, start: Start) -> str:
+    """Seat the thread `request` names before its first turn, and return its id.
+
+    How it came to be is told by that turn.
+    """
+    notebook, name = desk.attachment, request.thread
+    seat = desk.backend.seat(request, start)
+    notebook.begin(name)
+    notebook.seated(name, seat.thread_id, backend=desk.backend.name, private=request.private)
+    notebook.news += [notice.text for notice in seat.notices]
+    return seat.thread_id
+
+
 def _named(desk: Desk, request: TurnRequest, seat: Seat, past: Past) -> str:
     """Return what the thread is called from now on, and say so where that is something else."""
     notebook, name = desk.attachment, request.thread

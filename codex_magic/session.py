@@ -24,7 +24,7 @@ from codex_magic.notebook.attach import Attachment
 from codex_magic.notebook.index import Index
 from codex_magic.running import Running
 from codex_magic.sandbox import audit
-from codex_magic.seating import back_to
+from codex_magic.seating import back_to, early
 from codex_magic.settings import Settings
 from codex_magic.shelf import Shelf
 from codex_magic.tools.ask_user import AskUserTool
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from codex_magic.approval import Approver
+    from codex_magic.backends.base import Start
     from codex_magic.page import Page
     from codex_magic.policy import Grant
     from codex_magic.tape import Tape
@@ -58,6 +59,8 @@ class Session:
         What backends are started with; the process's own by default.
     tools
         What the agent is offered.
+    beside
+        What it is offered beside these.
     connect
         Makes the live backend; the app-server by default.
     """
@@ -68,6 +71,7 @@ class Session:
         *,
         environ: Mapping[str, str] | None = None,
         tools: Sequence[Tool] | None = None,
+        beside: Sequence[Tool] = (),
         connect: Callable[[], Backend] | None = None,
     ) -> None:
         self.settings = settings or Settings()
@@ -75,7 +79,8 @@ class Session:
         self._environ = dict(os.environ if environ is None else environ)
         self._rules = Rulebook(self._environ)
         self._log: audit.Log | None = None
-        self._hands = Hands({tool.name: tool for tool in (tools or self.tools())})
+        offered = (*(tools or self.tools()), *beside)
+        self._hands = Hands({tool.name: tool for tool in offered})
         self._connect = connect
         self._attachment = Attachment(Index(self._environ))
         self._where: tuple[Path | None, bool] = None, False
@@ -273,6 +278,22 @@ class Session:
 
     # --- turns --------------------------------------------------------------------------------
 
+    def seat(self, request: TurnRequest, start: Start) -> str:
+        """Have the thread that `request` names ready before its first turn, and return its id.
+
+        Raises
+        ------
+        CellError
+            A turn is running, or there is no thread to go on from.
+        SetupError, BackendError
+            The backend cannot be used.
+        """
+        self._occupy()
+        try:
+            return early(self._desk(), request, start)
+        finally:
+            self._busy.release()
+
     def run(
         self,
         request: TurnRequest,
@@ -280,8 +301,11 @@ class Session:
         page: Page,
         approver: Approver,
         notebook: Notebook | None = None,
+        observe: Callable[[ev.Event], None] | None = None,
     ) -> Turn:
         """Run one turn to its end, shown on `page`, and return it; its tools reach `notebook`.
+
+        What is folded into it, `observe` is told, in the OS thread that runs the turn.
 
         A failed turn is returned, not raised, and so is one that the person stopped on its page. An
         interrupted one is kept as `last` and shown, then the interrupt goes on.
@@ -295,10 +319,7 @@ class Session:
         KeyboardInterrupt
             The person interrupted the kernel.
         """
-        if not self._busy.acquire(blocking=False):
-            raise CellError(
-                "a turn is running already", hint="Wait for it, or interrupt the kernel"
-            )
+        self._occupy()
         try:
             self._rules.use(self.settings.rules)
             desk = self._desk(request.backend)
@@ -310,7 +331,8 @@ class Session:
                     self.last = again.show(desk.attachment, request, kept, page)
                     return self.last
                 hands = self._hands if self.settings.tools else replace(self._hands, tools={})
-                running = Running(desk, _on_tape(request, desk.tape), page, approver, hands)
+                request = _on_tape(request, desk.tape)
+                running = Running(desk, request, page, approver, hands, observe=observe)
                 self._mailbox = running.mailbox
                 self._notebook = notebook or Notebook()
                 return running.to_its_end(self.settings)
@@ -327,6 +349,12 @@ class Session:
                         desk.attachment.ended(running.turn)
         finally:
             self._busy.release()
+
+    def _occupy(self) -> None:
+        if not self._busy.acquire(blocking=False):
+            raise CellError(
+                "a turn is running already", hint="Wait for it, or interrupt the kernel"
+            )
 
     def _placed(self, request: TurnRequest, desk: Desk) -> TurnRequest:
         """Return `request` with its branch begun, and with the hash of what it depends on."""

@@ -18,6 +18,8 @@ from codex_magic.items import (
     CHANNELS,
     EMPTY,
     AgentMessage,
+    Change,
+    FileChange,
     Item,
     Plan,
     Status,
@@ -198,6 +200,21 @@ class Turn(Value, frozen=True, kw_only=True):
         final = [item for item in messages if item.phase == "final_answer"]
         chosen = (final or messages)[-1:]
         return "".join(str(item.text) or str(item.draft) for item in chosen)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What became of files and cells, in order; what was declined, or failed, is not among it."""
+        made = [item for item in self.items if isinstance(item, FileChange)]
+        return tuple(
+            change for item in made if item.status == "completed" for change in item.changes
+        )
+
+    @property
+    def duration_ms(self) -> int | None:
+        """How long it took, where both ends are known."""
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return round((self.completed_at - self.started_at) * 1000)
 
 
 def advance(turn: Turn, event: ev.Event) -> Turn:  # noqa: C901, PLR0912 - one flat table
