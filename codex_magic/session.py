@@ -80,7 +80,7 @@ class Session:
         self._rules = Rulebook(self._environ)
         self._log: audit.Log | None = None
         offered = (*(tools or self.tools()), *beside)
-        self._hands = Hands({tool.name: tool for tool in offered})
+        self._hands = Hands(_by_name(offered))
         self._connect = connect
         self._attachment = Attachment(Index(self._environ))
         self._where: tuple[Path | None, bool] = None, False
@@ -377,6 +377,15 @@ class Session:
             notebook.news.append(f"{said}; {back_to(name)}")
             request = replace(request, thread=branch, fork=None)
         return replace(request, inputs=again.inputs(notebook, request))
+
+
+def _by_name(tools: Sequence[Tool]) -> dict[str, Tool]:
+    found: dict[str, Tool] = {}
+    for tool in tools:
+        if tool.name in found:
+            raise CellError(f"there are two tools called {tool.name!r}", hint="Rename one of them")
+        found[tool.name] = tool
+    return found
 
 
 def _on_tape(request: TurnRequest, tape: Tape | None) -> TurnRequest:

@@ -364,12 +364,12 @@ FAILURES = [
     (
         ev.TurnError(message="no such model.", kind="badRequest"),
         TurnFailedError,
-        "the turn failed: no such model. Check the options of the cell, the model's name first",
+        "the turn failed: no such model. Check the options, the model's name first",
     ),
     (
         ev.TurnError(message="too busy", kind="serverOverloaded"),
         ServerBusyError,
-        "the turn failed: too busy. Run the cell again; if it stays, type %codex doctor",
+        "the turn failed: too busy. Wait a little, then try again: retry_on_overload does",
     ),
 ]
 
@@ -662,6 +662,7 @@ def test_the_sdks_own_signatures_are_understood() -> None:
     import inspect
 
     import openai_codex
+    import openai_codex.types
 
     from codex_magic.api.codex import LIST_OPTIONS
     from codex_magic.api.options import NAMES, SECOND
@@ -686,6 +687,12 @@ def test_the_sdks_own_signatures_are_understood() -> None:
     assert {name for name in public if not hasattr(codex_magic.api, name)} == {
         *("CodexRpcError", "ExternalMessage", "InternalRpcError", "InvalidParamsError"),
         *("InvalidRequestError", "MethodNotFoundError", "ParseError", "RetryLimitExceededError"),
+    }
+    named = set(openai_codex.types.__all__)
+    assert {name for name in named if not hasattr(types, name)} == {
+        *("ApprovalsReviewer", "AskForApproval", "PlanType", "SandboxMode", "SandboxPolicy"),
+        *("SortDirection", "ThreadListCwdFilter", "ThreadSortKey", "ThreadSource"),
+        *("ThreadSourceKind", "ThreadStartSource"),
     }
 
 
@@ -973,6 +980,25 @@ def test_a_thread_has_tools_of_its_own(world: World) -> None:
     plain, more = codex.thread_start(), codex.thread_start(tools=[Extra()])
     offered = [[*thread._lane.session._hands.tools] for thread in (plain, more)]
     assert offered[1] == [*offered[0], "extra"]
+    more_id = more.id
+    with pytest.raises(OptionError, match="the tools of a thread are fixed when it is started"):
+        codex.thread_resume(more_id, tools=[])
+    del more
+    gc.collect()
+    assert codex.thread_start()._lane is not plain._lane
+    assert [*codex.thread_resume(more_id)._lane.session._hands.tools] == offered[1]
+
+
+class Shell(Extra):
+    name = "shell"
+
+
+def test_what_is_no_tool_or_has_a_name_that_is_taken_is_refused(world: World) -> None:
+    codex = world.codex()
+    with pytest.raises(OptionError, match=r"tools is .*: a tool has a name, .*"):
+        codex.thread_start(tools=[len])  # type: ignore[list-item]
+    with pytest.raises(CellError, match="there are two tools called 'shell'"):
+        codex.thread_start(tools=[Shell()])
 
 
 # --- asynchronous ----------------------------------------------------------------------------

@@ -32,8 +32,11 @@ if TYPE_CHECKING:
         GetAccountResponse,
         InitializeResponse,
         ModelListResponse,
+        ThreadArchiveResponse,
+        ThreadCompactStartResponse,
         ThreadListResponse,
         ThreadReadResponse,
+        ThreadSetNameResponse,
         TurnInterruptResponse,
         TurnSteerResponse,
     )
@@ -85,9 +88,9 @@ class AsyncCodex:
         """Return stored threads; see `Codex.thread_list`."""
         return await asyncio.to_thread(self._codex.thread_list, **said)
 
-    async def thread_archive(self, thread_id: str) -> None:
+    async def thread_archive(self, thread_id: str) -> ThreadArchiveResponse:
         """Take a thread off the list; see `Codex.thread_archive`."""
-        await asyncio.to_thread(self._codex.thread_archive, thread_id)
+        return await asyncio.to_thread(self._codex.thread_archive, thread_id)
 
     async def thread_unarchive(self, thread_id: str) -> AsyncThread:
         """Take such a thread up again; see `Codex.thread_unarchive`."""
@@ -167,13 +170,13 @@ class AsyncThread:
         """Return what is stored of it."""
         return await asyncio.to_thread(self._thread.read, include_turns=include_turns)
 
-    async def set_name(self, name: str) -> None:
+    async def set_name(self, name: str) -> ThreadSetNameResponse:
         """Call it something in the list of threads."""
-        await asyncio.to_thread(self._thread.set_name, name)
+        return await asyncio.to_thread(self._thread.set_name, name)
 
-    async def compact(self) -> None:
+    async def compact(self) -> ThreadCompactStartResponse:
         """Have what was said so far made shorter; see `Thread.compact`."""
-        await asyncio.to_thread(self._thread.compact)
+        return await asyncio.to_thread(self._thread.compact)
 
 
 class _Told:

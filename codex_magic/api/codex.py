@@ -26,6 +26,7 @@ from codex_magic.api.types import (
     ModelListResponse,
     ServerInfo,
     StoredThread,
+    ThreadArchiveResponse,
     ThreadListResponse,
 )
 from codex_magic.backends.base import Start
@@ -181,7 +182,7 @@ class Codex:
         last = turns[-1]
         return self._thread(said, start=Start(last.thread_id, branch=last.turn_id))
 
-    def thread_archive(self, thread_id: str) -> None:
+    def thread_archive(self, thread_id: str) -> ThreadArchiveResponse:
         """Take a thread off the list; its id takes it up again.
 
         Raises
@@ -192,6 +193,7 @@ class Codex:
         lane = self._lanes.home(thread_id)
         with lane.is_taken:
             lane.backend.archive(thread_id)
+        return ThreadArchiveResponse()
 
     def thread_unarchive(self, thread_id: str) -> Thread:
         """Take up a thread that was taken off the list; likewise."""

@@ -6,7 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from codex_magic.backends.hints import hint
+from codex_magic.backends.hints import kind
 from codex_magic.errors import BackendError, CellError, CodexMagicError
 from codex_magic.mask import known_secrets, mask
 
@@ -21,6 +21,18 @@ CodexError = CodexMagicError
 """The SDK's word for the root of the errors."""
 JsonRpcError = TransportClosedError = BackendError
 """The SDK's words for the other side's failures."""
+
+AGAIN: Final = "Try again; if it stays, type `codex-magic doctor` in a terminal"
+HINTS: Final = {
+    "unauthorized": "Sign in again: type `codex-magic login` in a terminal",
+    "usageLimitExceeded": "Wait until your limit resets, or choose another model with model=",
+    "rateLimitExceeded": "Wait a little, then try again: retry_on_overload does",
+    "serverOverloaded": "Wait a little, then try again: retry_on_overload does",
+    "contextWindowExceeded": "Go on in another thread: thread_start()",
+    "badRequest": "Check the options, the model's name first",
+    "connectionLost": "Run it again: Codex is started anew and the thread goes on",
+}
+"""What to do in a program, by the kind of the error."""
 
 BUSY: Final = frozenset({"serverOverloaded", "rateLimitExceeded"})
 """Kinds of failures that pass by themselves."""
@@ -55,8 +67,9 @@ def failed(turn: Turn) -> TurnFailedError:
         return TurnFailedError("the turn failed", turn=turn)
     # An error in a notebook is an output too, and is saved with it.
     message = mask(error.message, known_secrets()).rstrip(".")
-    kind = ServerBusyError if error.kind.split(" ")[0] in BUSY else TurnFailedError
-    return kind(f"the turn failed: {message}", hint=hint(error), turn=turn)
+    found = kind(error)
+    made = ServerBusyError if found in BUSY else TurnFailedError
+    return made(f"the turn failed: {message}", hint=HINTS.get(found, AGAIN), turn=turn)
 
 
 def is_retryable_error(error: BaseException) -> bool:

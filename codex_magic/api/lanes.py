@@ -93,7 +93,9 @@ class Lanes:
         """
         with self._lock:
             self._check()
-            lane = self._homes.get(thread_id) or self._free(tuple(tools))
+            lane = self._homes.get(thread_id)
+            if lane is None or (tools and lane.tools != tuple(tools)):
+                lane = self._free(tuple(tools))
             lane.holders.add(holder)
             return lane
 

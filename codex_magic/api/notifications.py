@@ -31,6 +31,7 @@ __all__ = [
     "ReasoningSummaryTextDeltaNotification",
     "ReasoningTextDeltaNotification",
     "ThreadStartedNotification",
+    "ThreadTokenUsage",
     "ThreadTokenUsageUpdatedNotification",
     "TurnCompletedNotification",
     "TurnPlanUpdatedNotification",

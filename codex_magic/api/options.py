@@ -275,6 +275,14 @@ def _seconds(value: Any, *_: Any) -> float:
     return st.seconds(value)
 
 
+def _tools(value: Any, *_: Any) -> tuple[Any, ...]:
+    tools = tuple(value)
+    needed = ("name", "description", "parameters", "prepare")
+    if not all(hasattr(tool, part) for tool in tools for part in needed):
+        raise ValueError(f"a tool has a {', a '.join(needed)}")
+    return tools
+
+
 def _as_it_is(value: Any, *_: Any) -> Any:
     return value
 
@@ -290,7 +298,7 @@ _CHECKS: Final[dict[str, Callable[..., Any]]] = {
     "approver": _as_it_is,
     "images": _as_it_is,
     "schema": _as_it_is,
-    "tools": _as_it_is,
+    "tools": _tools,
 }
 
 

@@ -8,9 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from codex_magic.api import inputs, options, shapes
-from codex_magic.api.failures import failed
+from codex_magic.api.failures import OptionError, failed
 from codex_magic.api.handle import TurnHandle
-from codex_magic.api.types import StoredThread, ThreadReadResponse
+from codex_magic.api.types import (
+    StoredThread,
+    ThreadCompactStartResponse,
+    ThreadReadResponse,
+    ThreadSetNameResponse,
+)
 from codex_magic.backends.base import ThreadMissingError
 from codex_magic.errors import BackendError, CellError
 
@@ -286,6 +291,8 @@ class Thread:
     def update(self, said: Mapping[str, Any]) -> None:
         """Have its later turns do as `said`."""
         given = options.read(said, "thread", base=self._cwd)
+        if "tools" in given.values:
+            raise OptionError("the tools of a thread are fixed when it is started")
         self._values |= given.values
         self._news += self._tell(given.news)
 
@@ -301,11 +308,12 @@ class Thread:
         cwd = str(self._values.get("cwd", self._cwd))
         return ThreadReadResponse(StoredThread(self.id, preview, cwd, turns=turns))
 
-    def set_name(self, name: str) -> None:
+    def set_name(self, name: str) -> ThreadSetNameResponse:
         """Call it something in the list of threads."""
         self._lane.backend.rename(self.id, name)
+        return ThreadSetNameResponse()
 
-    def compact(self) -> None:
+    def compact(self) -> ThreadCompactStartResponse:
         """Have what was said so far made shorter.
 
         Raises
@@ -322,3 +330,4 @@ class Thread:
             )
         with self._lane.is_taken:
             shorten(self.id)
+        return ThreadCompactStartResponse()

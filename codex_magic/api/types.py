@@ -1,7 +1,8 @@
 """The SDK's words for what goes in and comes out: enums, and what its methods answer with.
 
 Plain frozen values over those of this package, with the SDK's names on them; nothing here acts. What
-a turn came to is a `codex_magic.turn.Turn`, which `TurnResult` is another name of.
+a turn came to is a `codex_magic.turn.Turn`, which `TurnResult` is another name of. What a stream
+says can be had from here as well; it stands in `codex_magic.api.notifications`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Self
 
 from codex_magic.backends import base
 from codex_magic.events import TurnError, Usage
+from codex_magic.items import Item
 from codex_magic.turn import Turn
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "CancelLoginAccountStatus",
     "GetAccountResponse",
     "InitializeResponse",
+    "JsonObject",
     "Model",
     "ModelListResponse",
     "Personality",
@@ -31,8 +34,12 @@ __all__ = [
     "Sandbox",
     "ServerInfo",
     "StoredThread",
+    "ThreadArchiveResponse",
+    "ThreadCompactStartResponse",
+    "ThreadItem",
     "ThreadListResponse",
     "ThreadReadResponse",
+    "ThreadSetNameResponse",
     "Turn",
     "TurnError",
     "TurnInterruptResponse",
@@ -43,7 +50,9 @@ __all__ = [
 ]
 
 TurnResult = Turn
+ThreadItem = Item
 Account = base.Account
+JsonObject = dict[str, Any]
 
 
 class Word(enum.StrEnum):
@@ -148,6 +157,21 @@ class TurnSteerResponse(Reply):
 @dataclass(frozen=True)
 class TurnInterruptResponse(Reply):
     """The turn has been asked to stop."""
+
+
+@dataclass(frozen=True)
+class ThreadArchiveResponse(Reply):
+    """The thread is off the list."""
+
+
+@dataclass(frozen=True)
+class ThreadSetNameResponse(Reply):
+    """The thread is called so."""
+
+
+@dataclass(frozen=True)
+class ThreadCompactStartResponse(Reply):
+    """The thread is being made shorter."""
 
 
 @dataclass(frozen=True)
@@ -313,3 +337,11 @@ class ThreadReadResponse(Reply):
 
 def _fields(value: Any) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def __getattr__(name: str) -> Any:
+    from codex_magic.api import notifications  # noqa: PLC0415 - takes long, and few programs name one
+
+    if name in notifications.__all__:
+        return getattr(notifications, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

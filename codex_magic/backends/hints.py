@@ -53,8 +53,13 @@ HINTS: Final[Mapping[str, str]] = {
 
 def hint(error: TurnError) -> str:
     """Return what to do about a failed turn."""
+    return HINTS.get(kind(error), AGAIN)
+
+
+def kind(error: TurnError) -> str:
+    """Return the kind of an error, as `HINTS` has it."""
     if error.kind.endswith(" 401"):
-        return HINTS["unauthorized"]
+        return "unauthorized"
     if error.kind.endswith(" 429"):
-        return HINTS["rateLimitExceeded"]
-    return HINTS.get(error.kind.split(" ")[0], AGAIN)
+        return "rateLimitExceeded"
+    return error.kind.split(" ")[0]
