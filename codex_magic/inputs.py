@@ -39,6 +39,7 @@ def find(
         from codex_magic.images import finding  # noqa: PLC0415 - most turns have none
 
         images = tuple(finding.find(word, base, variables) for word in named.images)
+        finding.together(images)
         request = replace(request, images=images)
     if not named.schema:
         return request, None

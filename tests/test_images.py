@@ -356,6 +356,17 @@ def test_one_of_many_bytes_is_sent_as_jpeg() -> None:
     assert len(found.url) < smaller.SENT_BYTES * 4 / 3
 
 
+def test_a_turn_holds_so_many_and_no_more() -> None:
+    one = Image("a", "data:," + "x" * (4 * finding.TURN_BYTES // 9))
+    finding.together([one] * 2)
+    with pytest.raises(CellError) as error:
+        finding.together([one] * 4)
+    assert str(error.value) == (
+        "the images have 20 MB together, and a turn takes 15. "
+        "Send some of them with the next turn, or save smaller ones"
+    )
+
+
 def test_a_photograph_stays_upright() -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # the camera was held sideways

@@ -243,7 +243,17 @@ def test_what_cannot_be_found_is_said_before_any_turn(
     assert backend.asked == []
 
 
-def test_a_struct_is_shown_as_one(shell: InteractiveShell, script: Script) -> None:
+def test_images_that_are_too_much_together_are_refused(
+    shell: InteractiveShell, script: Script
+) -> None:
+    backend = script()
+    shell.push({"raw": pixels() + bytes(4 * 2**20)})
+    result = shell.run_cell("%%codex " + "-i raw " * 4 + "\ngo")
+    assert "the images have 16 MB together" in str(result.error_in_exec)
+    assert backend.asked == []
+
+
+def test_a_struct_may_be_a_shape(shell: InteractiveShell, script: Script) -> None:
     class Point(msgspec.Struct):
         x: int
 

@@ -19,10 +19,13 @@ from codex_magic.images import kind, smaller
 from codex_magic.turn import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FILE_BYTES: Final = 20 * 1024 * 1024
 """What the hosts of models take of one image."""
+
+TURN_BYTES: Final = 15 * 1024 * 1024
+"""What one turn sends: Codex tells its items in one message, and hosts refuse a request of 50 MB."""
 
 SAVE_IT: Final = "Save it as PNG or JPEG, and name that file"
 
@@ -50,6 +53,23 @@ def find(word: str, base: Path, variables: Mapping[str, Any]) -> Image:
         f"there is no image {word!r}: no file of this name in {base}, and no variable",
         hint="Name a file, an https: address, or a variable that holds a figure",
     )
+
+
+def together(images: Sequence[Image]) -> None:
+    """Make sure that one turn can hold all of these.
+
+    Raises
+    ------
+    CellError
+        It cannot.
+    """
+    size = sum(len(image.url) for image in images) * 3 / 4
+    if size > TURN_BYTES:
+        raise CellError(
+            f"the images have {size / 2**20:.0f} MB together, and a turn takes "
+            f"{TURN_BYTES // 2**20}",
+            hint="Send some of them with the next turn, or save smaller ones",
+        )
 
 
 def of(value: Any, name: str, base: Path) -> Image:
