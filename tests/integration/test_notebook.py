@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from codex_magic import binary, render
+from codex_magic import binary, render, typed
 from codex_magic.backends.appserver import wire
 from codex_magic.errors import BackendError, CellError
 from codex_magic.notebook.history import HEADING
+from codex_magic.policy import SandboxPolicy
+from codex_magic.structured import shape as shapes
 from codex_magic.testing import call, offered_tools, say
 from codex_magic.tools.shell import ShellTool
-from codex_magic.turn import MIME, REUSED
+from codex_magic.turn import MIME, REUSED, TurnRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -767,6 +769,34 @@ def test_a_changed_turn_is_asked_behind_those_that_are_the_same(book: Book) -> N
     # The person's own thread is where it was.
     book.start(say("four"))
     assert notices(book.ask("fourth")) == [f"thread resumed: {turns[0].thread_id}"]
+
+
+def typed_count(book: Book, *, reuse: bool = False) -> typed.Answered:
+    """Ask for a number; each of the turns it takes is written into the notebook."""
+    count = shapes.of(int, "int")
+    policy = SandboxPolicy(mode="workspace-write", workspace=book.kernel.folder)
+    request = TurnRequest(
+        prompt="count", policy=policy, model=book.kernel.model, schema=count.schema, reuse=reuse
+    )
+
+    @contextlib.contextmanager
+    def pages(_: TurnRequest) -> Iterator[Any]:
+        book.kernel.session.at(book.path, from_top=reuse)
+        yield book.kernel.page, None, None
+        if not reuse:
+            book.cells.append(cell(book.kernel.session.last))
+            book.save()
+
+    return typed.run(book.kernel.session, request, count, pages)
+
+
+def test_a_typed_answer_is_the_same_when_it_is_shown_again(book: Book) -> None:
+    book.start(say('{"value": "three"}'), say('{"value": 3}'))
+    first = typed_count(book)
+    book.start(from_top=True)
+    again = typed_count(book, reuse=True)
+    assert (first.value, again.value, again.turn.id) == (3, 3, first.turn.id)
+    assert book.model.requests == []
 
 
 @pytest.mark.parametrize(
