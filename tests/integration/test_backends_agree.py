@@ -27,12 +27,23 @@ from codex_magic.testing import (
 from codex_magic.tools.ask_user import AskUserTool
 from codex_magic.tools.patch import PatchTool
 from codex_magic.tools.shell import ShellTool
-from codex_magic.turn import to_json
+from codex_magic.turn import Image, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PATCH = "*** Begin Patch\n*** Add File: new.txt\n+one\n+two\n*** End Patch\n"
+DOT = Image(
+    "dot.png",
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
+    (1, 1),
+)
+SHAPE = {
+    "type": "object",
+    "properties": {"n": {"type": "integer"}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
 BLANK = {
     "started_at",
     "completed_at",
@@ -94,6 +105,8 @@ SCENES = (
         answers=[Answer(Decision.ACCEPT, "person", "b")],
     ),
     Scene("an edit", [call("apply_patch", input=PATCH), say("Done.")]),
+    Scene("an image", [say("A dot.")], {"images": (DOT,), "effort": "high"}),
+    Scene("a shape", [say('{"n": 1}')], {"schema": SHAPE, "summary": "detailed"}),
     Scene("a refusal by status", [status(400, {"error": {"message": "no such model"}})]),
     Scene(
         "a used-up limit",
@@ -155,6 +168,13 @@ def test_backends_agree(stage: Any, people: Any, scene: Scene) -> None:
     assert len(of_one.requests) == len(of_other.requests)
     texts = [[user_texts(body)[-1] for body in model.requests] for model in (of_one, of_other)]
     assert texts[0] == texts[1]
+    asked = [
+        (body.get("reasoning"), body.get("text", {}).get("format"))
+        for body in (of_one.requests[0], of_other.requests[0])
+    ]
+    if "effort" in scene.options:
+        assert asked[0] == asked[1]
+    assert asked[0][1] == asked[1][1]
     outputs = [[len(tool_outputs(body)) for body in model.requests] for model in (of_one, of_other)]
     assert outputs[0] == outputs[1]
 

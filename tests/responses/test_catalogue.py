@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from codex_magic.backends.base import Model
 from codex_magic.backends.responses.catalogue import (
     bundled,
-    check_effort,
     context_tokens,
     default,
     read,
     resolve,
 )
-from codex_magic.errors import BackendError, CellError
+from codex_magic.errors import BackendError
 
 FOUR = ("low", "medium", "high", "xhigh")
 
@@ -129,14 +128,6 @@ def test_a_default_is_a_listed_one_or_an_error() -> None:
 @pytest.mark.parametrize(("model", "expected"), [("new", 950), ("gpt-5.5", 258_400), ("x", 0)])
 def test_a_request_leaves_room_for_the_answer(model: str, expected: int) -> None:
     assert context_tokens(model, [NEW]) == expected
-
-
-def test_an_effort_is_one_of_the_model_s() -> None:
-    for model, effort in (("new", "max"), ("new", None), ("x", "most"), ("bare", "most")):
-        check_effort(model, effort, [NEW, Model(id="bare")])
-    with pytest.raises(CellError) as caught:
-        check_effort("new", "high", [NEW])
-    assert str(caught.value) == "new has no effort 'high'. It has low, max"
 
 
 ALIASES = (("fast", "new"), ("gone", "retired"), ("new", "x"))

@@ -144,6 +144,12 @@ def test_a_note_comes_again_only_when_it_says_something_new() -> None:
     assert [len(first), len(same), len(other)] == [2, 1, 2]
 
 
+def test_a_note_on_images_comes_with_each_of_their_turns() -> None:
+    told = TurnInput(request(), {"images": "1: a.png"})
+    first = wire.opening(told, [], wire.API)
+    assert wire.opening(told, first, wire.API) == first
+
+
 DATA = Image('a "b".png', "data:image/png;base64,AA")
 FAR = Image("far", "https://x.org/a.png")
 
@@ -151,9 +157,7 @@ FAR = Image("far", "https://x.org/a.png")
 def test_images_stand_before_the_prompt() -> None:
     (prompt,) = wire.opening(TurnInput(request(images=(DATA, FAR))), [], wire.API)
     assert prompt["content"] == [
-        {"type": "input_text", "text": 'image "a \\"b\\".png":'},
         {"type": "input_image", "image_url": DATA.url, "detail": "auto"},
-        {"type": "input_text", "text": 'image "far":'},
         {"type": "input_image", "image_url": FAR.url, "detail": "auto"},
         {"type": "input_text", "text": "hi"},
     ]

@@ -31,7 +31,7 @@ from codex_magic.backends.base import (
     instructions,
 )
 from codex_magic.backends.hints import SIGN_IN
-from codex_magic.backends.models import check_effort
+from codex_magic.backends.models import check_effort, check_images
 from codex_magic.backends.responses import calls, catalogue, wire
 from codex_magic.backends.responses.compaction import Weight
 from codex_magic.backends.responses.host import Host
@@ -112,6 +112,8 @@ class ResponsesBackend:
         seat, log = self._threads.seat(request, start, default_model=host.default_model)
         if request.effort is not None:
             check_effort(host.models(), seat.model, request.effort)
+        if request.images:
+            check_images(host.models(), seat.model)
         self._logs[seat.thread_id] = log
         return replace(seat, notices=(*self._notices(), *seat.notices))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from codex_magic.backends.base import Model
-from codex_magic.errors import BackendError, CellError
+from codex_magic.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,20 +126,6 @@ def context_tokens(model: str, models: Sequence[Model]) -> int:
     """Return how many tokens a request to a model may have; 0 where nobody says."""
     found = _find(model, models) or _find(model, bundled())
     return found.context_tokens * EFFECTIVE_PERCENT // 100 if found else 0
-
-
-def check_effort(model: str, effort: str | None, models: Sequence[Model]) -> None:
-    """Raise unless a model has this effort; one whose efforts nobody knows has any.
-
-    Raises
-    ------
-    CellError
-        It has others.
-    """
-    found = _find(model, models)
-    if effort and found and found.efforts and effort not in found.efforts:
-        known = ", ".join(found.efforts)
-        raise CellError(f"{model} has no effort {effort!r}", hint=f"It has {known}")
 
 
 def resolve(name: str, aliases: Sequence[tuple[str, str]], models: Sequence[Model]) -> str:

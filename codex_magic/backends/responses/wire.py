@@ -6,7 +6,6 @@ it has read of it: the instructions first, then the tools, then the items in the
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -201,8 +200,12 @@ def opening(turn: TurnInput, history: Sequence[Json], takes: Profile) -> list[Js
     quoted = [
         text_item("user", _tagged(f"external_{name}", text)) for name, text in turn.project.items()
     ]
-    new = [note for note in notes if note != _latest(history, note)]
+    # A note on images is about those of its own turn.
+    new = [note for note in notes if note != _latest(history, note) or _head(note) == IMAGES]
     return [*new, *quoted, _prompt(turn, takes)]
+
+
+IMAGES: Final = "<images>"
 
 
 def _tagged(name: str, text: str) -> str:
@@ -229,8 +232,6 @@ def _prompt(turn: TurnInput, takes: Profile) -> Json:
                 f"{image.name} is an address, which a ChatGPT sign-in does not fetch",
                 hint="Save the image in a file, and name the file",
             )
-        # As JSON: the name of a file must not read as more than a name.
-        content.append({"type": "input_text", "text": f"image {json.dumps(image.name)}:"})
         content.append({"type": "input_image", "image_url": image.url, "detail": "auto"})
     content.append({"type": "input_text", "text": well_formed(turn.request.prompt)})
     return {"type": "message", "role": "user", "content": content}
