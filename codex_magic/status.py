@@ -81,7 +81,9 @@ def _backend(session: Session) -> str:
     except CodexMagicError as error:
         return f"none: {_line(error.message)}"
     known = getattr(backend, "version", None)
-    return backend.name + (f", Codex {binary.spoken(known)}" if known else "")
+    where = _line(getattr(backend, "address", ""))
+    more = f"Codex {binary.spoken(known)}" if known else where
+    return ", ".join(filter(None, (backend.name, more)))
 
 
 def _account(session: Session) -> dict[str, str]:

@@ -14,7 +14,6 @@ from codex_magic.backends.responses import compaction
 from codex_magic.errors import BackendError, CellError, SetupError
 from codex_magic.items import CommandExecution, Compaction, UserMessage
 from codex_magic.policy import Decision
-from codex_magic.session import Session
 from codex_magic.settings import Settings
 from codex_magic.testing import (
     FakeModel,
@@ -377,12 +376,11 @@ def test_a_thread_that_cannot_be_shortened_fails_once(stage: Any) -> None:
 
 
 def test_without_a_credential_the_three_ways_are_named(stage: Any) -> None:
-    settings = replace(Settings(), backend="responses")
-    environ = {**stage.environ, "JUPYTER_DATA_DIR": str(stage.place("data"))}
-    session = Session(settings, environ=environ)
-    stage.opened.callback(session.close)
+    kernel = stage.responses_kernel("http://127.0.0.1:9")
+    kernel.session.settings = Settings(backend="responses")
     with pytest.raises(SetupError, match="nobody is signed in") as caught:
-        session.backend.models()
+        kernel.ask()
+    assert "gpt-5.5" in [model.id for model in kernel.session.backend.models()]
     for way in ("login", "OPENAI_API_KEY", "demo"):
         assert way in caught.value.hint
 

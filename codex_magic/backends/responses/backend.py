@@ -119,7 +119,10 @@ class ResponsesBackend:
 
     def _notices(self) -> list[ev.Notice]:
         """Return what the credential's source has to say, once."""
-        new = [text for text in self._found_source().notices if text not in self._told]
+        said = list(self._found_source().notices)
+        if self._host is not None and not self._host.takes.official:
+            said.insert(0, UNOFFICIAL)
+        new = [text for text in said if text not in self._told]
         self._told.update(new)
         return [ev.Notice(text, "warning") for text in new]
 
@@ -224,7 +227,18 @@ class ResponsesBackend:
 
     def models(self) -> list[Model]:
         """Return the models that can be asked for."""
-        return list(self._ready().models())
+        try:
+            return list(self._ready().models())
+        except SetupError:  # what could be asked for once somebody is signed in
+            return list(catalogue.bundled())
+
+    @property
+    def address(self) -> str:
+        """Where turns go, as far as that is known before the first."""
+        if self._host is not None:
+            kind = "" if self._host.takes.official else ", unofficial"
+            return self._host.base_url + kind
+        return self._settings.base_url or ""
 
     def quota(self) -> Quota:
         """Return how much of the account's limits is used; see `Host.quota`."""

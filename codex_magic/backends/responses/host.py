@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from codex_magic.backends.responses import catalogue, quota, wire
+from codex_magic.backends.responses import catalogue, quota, routing, wire
 from codex_magic.backends.responses.client import Client
 from codex_magic.errors import BackendError, CodexMagicError
 
@@ -63,13 +63,35 @@ class Host:
         self._models: tuple[Model, ...] | None = None
         self._asking = threading.Lock()
         self._headers: Mapping[str, str] = {}
-        self.client = Client(
-            base_url,
-            source,
-            lambda credential: wire.dress(credential, version),
-            patience=patience,
-            environ=environ,
-        )
+        self._route = routing.Route()
+
+        def client(url: str) -> Client:
+            return Client(
+                url,
+                source,
+                lambda credential: wire.dress(credential, version) | self._route.headers,
+                patience=patience,
+                environ=environ,
+            )
+
+        self.client = client(base_url)
+        credential = source.current() if source is not None else None
+        if takes is wire.CHATGPT and credential and credential.plan not in routing.PERSONAL:
+            self._route = self._asked_route(credential.account_id)
+            if self._route.host:
+                self.client.close()
+                self.base_url = self._route.url(base_url)
+                self.client = client(self.base_url)
+
+    def _asked_route(self, account_id: str) -> routing.Route:
+        """Return where a workspace is to ask; most need no other place, and an answer is no must."""
+        try:
+            return routing.read(self._wham("accounts/check"), account_id)
+        except CodexMagicError:
+            return routing.Route()
+
+    def _wham(self, path: str) -> Any:
+        return self.client.get_url(f"{self.base_url.removesuffix('/codex')}/wham/{path}")
 
     def models(self) -> tuple[Model, ...]:
         """Return its models, as it names them; our own list where it names none."""
@@ -123,9 +145,7 @@ class Host:
             It cannot be asked, and has not said so by itself.
         """
         if self.takes is wire.CHATGPT:
-            root = self.base_url.removesuffix("/codex")
-            answer: Any = self.client.get_url(f"{root}/wham/usage")
-            return quota.read(answer)
+            return quota.read(self._wham("usage"))
         if self._headers:
             return quota.of_headers(self._headers)
         raise BackendError(
