@@ -16,7 +16,7 @@ from codex_magic.backends.responses.replay import answered
 from codex_magic.items import well_formed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 Json = dict[str, Any]
 
@@ -219,27 +219,37 @@ def _advance(record: Record, turns: dict[str, Told], line: Line | None) -> None:
             pass
 
 
-def until(raws: Sequence[bytes], turn_id: str) -> list[bytes] | None:
-    """Return the lines of a thread's turns up to one of them, or to the last for an empty id.
+@dataclass(slots=True)
+class Shared:
+    """What a branch has of a thread: its lines up to a turn, without those about itself."""
 
-    What a branch is told about itself is not among them. None if there is no such turn.
-    """
-    kept: list[bytes] = []
-    found = False
+    head: Head | None = None
+    title: str = ""
+    raws: list[bytes] = field(default_factory=list)
+
+
+def shared(raws: Iterable[bytes], until: str) -> Shared | None:
+    """Return what a branch behind a turn has, or behind the last for an empty id; None without one."""
+    found = Shared()
+    is_there, is_over = not until, False
     for raw in raws:
         try:
             line = decode(raw)
         except ValueError:
             continue
-        if found and isinstance(line, TurnLine):
-            break  # it never ended
-        if not isinstance(line, Head | TitleLine | ArchivedLine):
-            kept.append(raw)
-        if isinstance(line, TurnLine) and turn_id:
-            found = line.id == turn_id
-        if found and isinstance(line, EndLine) and line.turn_id == turn_id:
-            break
-    return kept if found or not turn_id else None
+        if isinstance(line, Head):
+            found.head, found.title = line, found.title or line.title
+        elif isinstance(line, TitleLine):
+            found.title = line.title
+        elif isinstance(line, ArchivedLine) or is_over:
+            continue
+        elif isinstance(line, TurnLine) and until and is_there:
+            is_over = True  # the turn that was asked for never ended
+        else:
+            found.raws.append(raw)
+            is_there = is_there or (isinstance(line, TurnLine) and line.id == until)
+            is_over = bool(until) and isinstance(line, EndLine) and line.turn_id == until
+    return found if is_there else None
 
 
 def said(turn: Told) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shlex
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -109,25 +110,22 @@ class Store:
         ThreadMissingError
             There is no such thread, or no such turn in it.
         """
-        raws = self._raws(thread_id)
-        kept = lines.until(raws, until)
-        if kept is None:
+        shared = lines.shared(self._raws(thread_id), until)
+        if shared is None:
             raise ThreadMissingError(
                 f"thread {thread_id} has no turn {until!r}", hint="Type %codex show for its turns"
             )
-        source, shared = lines.fold(raws), lines.fold(kept)
-        head = source.head
-        shared.title = title or source.title
-        parent = lines.Parent(
-            thread_id=thread_id, turn_id=shared.turns[-1].id if shared.turns else ""
-        )
+        record = lines.fold(shared.raws)
+        record.title = title or shared.title
+        last = record.turns[-1].id if record.turns else ""
+        head = shared.head
         log = self._made(
-            shared,
+            record,
             cwd or (head.cwd if head else ""),
-            parent=parent,
+            parent=lines.Parent(thread_id=thread_id, turn_id=last),
             preview=head.preview if head else "",
         )
-        log.carry(kept)
+        log.carry(shared.raws)
         return log
 
     def _made(
@@ -310,7 +308,8 @@ def _missing(thread_id: str) -> ThreadMissingError:
 
 
 def _unreadable(path: Path, error: OSError) -> RecordError:
-    return RecordError(f"{path} cannot be used: {error.strerror}")
+    hint = f"Look at it: ls -l {shlex.quote(str(path))}"
+    return RecordError(f"{path} cannot be used: {error.strerror}", hint=hint)
 
 
 def new_id() -> str:
