@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import linecache
 import signal
 import subprocess
 import sys
@@ -43,6 +44,7 @@ from codex_magic.api import (
     types,
 )
 from codex_magic.api import config as configs
+from codex_magic.api import handle as handle_module
 from codex_magic.api.approvers import NOBODY, SAID_NO, approver
 from codex_magic.api.options import AUTO_REVIEW, MEANINGLESS
 from codex_magic.approval import DECIDE_YOURSELF, Answer, ApprovalRequest, QuestionRequest
@@ -328,15 +330,15 @@ def test_ctrl_c_ends_a_turn(world: World) -> None:
     assert thread.last.status == "interrupted"
 
 
-def waits(name: str) -> bool:
-    """Whether the main thread waits below a function of this name."""
+def waits(line: str) -> bool:
+    """Whether the main thread is at this line of a handle's."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    while frame is not None and frame.f_code.co_name != name:
+    while frame is not None and frame.f_code.co_filename != handle_module.__file__:
         frame = frame.f_back
-    return frame is not None
+    return frame is not None and line in linecache.getline(handle_module.__file__, frame.f_lineno)
 
 
-@pytest.mark.parametrize("wait", ["run", "_next"])
+@pytest.mark.parametrize("wait", ["self._ended.wait()", "self._events.get()"])
 def test_ctrl_c_ends_a_turn_that_is_waited_for(world: World, wait: str) -> None:
     world.play = begun
     handle = world.codex().thread_start().turn("one")
@@ -351,7 +353,7 @@ def test_ctrl_c_ends_a_turn_that_is_waited_for(world: World, wait: str) -> None:
     presser = threading.Thread(target=press)
     presser.start()
     with pytest.raises(KeyboardInterrupt):
-        handle.run() if wait == "run" else next(stream)
+        handle.run() if "wait" in wait else next(stream)
     presser.join()
     assert handle.turn is not None
     assert handle.turn.status == "interrupted"
