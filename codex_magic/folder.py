@@ -19,6 +19,8 @@ NAME: Final = "codex_magic"
 AUDIT: Final = "audit.jsonl"
 INDEX: Final = "index.json"
 THREADS: Final = "threads"
+SIGN_IN: Final = "auth.json"
+ACCOUNTS: Final = "accounts"
 PRIVATE: Final = 0o700
 
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 WHAT: Final = {
     Path(place.AUDIT).stem: "the log of the commands that Codex ran",
     Path(place.INDEX).stem: "which notebook has which thread",
-    Path(place.THREADS).stem: "stored threads",
+    Path(place.THREADS).stem: "the threads of the responses backend",
+    Path(place.SIGN_IN).stem: "your sign-in, which is forgotten and not revoked",
+    Path(place.ACCOUNTS).stem: "your named sign-ins, likewise",
 }
 OTHER: Final = "other data of codex-magic"
 LEFT_ALONE: Final = (

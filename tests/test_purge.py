@@ -10,7 +10,7 @@ import pytest
 
 from codex_magic import folder as place
 from codex_magic.errors import SetupError
-from codex_magic.purge import LEFT_ALONE, Holding, holdings, remove
+from codex_magic.purge import LEFT_ALONE, WHAT, Holding, holdings, remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ def test_what_is_there_is_shown_with_its_size_and_links_are_not_followed(folder:
         Holding(folder / "audit.jsonl", "the log of the commands that Codex ran", 1, 5),
         Holding(folder / "escape", "other data of codex-magic", 1, link_bytes),
         Holding(folder / "index.sqlite", "which notebook has which thread", 1, 3),
-        Holding(folder / "threads", "stored threads", 3, 3 + link_bytes),
+        Holding(folder / "threads", "the threads of the responses backend", 3, 3 + link_bytes),
     ]
     line = f"{folder}/audit.jsonl: the log of the commands that Codex ran, 1 file, 5 bytes"
     assert str(holdings()[0]) == line
@@ -157,3 +157,8 @@ def test_a_name_that_would_move_the_cursor_is_shown_escaped(folder: Path) -> Non
 
 def test_it_says_what_is_left_alone() -> None:
     assert [word for word in ("CODEX_HOME", "notebooks") if word not in " ".join(LEFT_ALONE)] == []
+
+
+def test_every_file_of_ours_is_called_by_what_it_is() -> None:
+    kept = {place.AUDIT, place.INDEX, place.THREADS, place.SIGN_IN, place.ACCOUNTS}
+    assert {name.partition(".")[0] for name in kept} == set(WHAT)

@@ -12,8 +12,6 @@ from codex_magic.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FILE: Final = "auth.json"
-ACCOUNTS: Final = "accounts"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
@@ -44,10 +42,10 @@ def codexs(environ: Mapping[str, str], account: str | None) -> Path:
 
 def _within(home: Path, account: str | None) -> Path:
     if account is None:
-        return home / FILE
+        return home / folder.SIGN_IN
     if not _NAME.fullmatch(account):
         raise SetupError(
             "the name of an account has only letters, digits and . _ -, at most 64 of them",
             hint="Correct CODEX_MAGIC_ACCOUNT",
         )
-    return home / ACCOUNTS / f"{account}.json"
+    return home / folder.ACCOUNTS / f"{account}.json"

@@ -569,4 +569,6 @@ def test_a_purge_counts_the_threads(store: Store, environ: dict[str, str]) -> No
     begun(store)
     begun(store)
     found = holdings(path_of(environ, "x").parents[1])
-    assert [(holding.what, holding.files) for holding in found] == [("stored threads", 2)]
+    assert [(holding.what, holding.files) for holding in found] == [
+        ("the threads of the responses backend", 2)
+    ]
