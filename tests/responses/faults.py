@@ -54,7 +54,9 @@ class Act:
 CUT: Final = Act("close the connection")
 RESET: Final = Act("reset the connection")
 SILENCE: Final = Act("say nothing more until the other side has gone")
-COMMENTS: Final = Act("say nothing but comments until the other side has gone")
+COMMENTS: Final = Act("say nothing but comments for long, or until the other side has gone")
+BEAT_S: Final = 0.01
+BEATS: Final = 1000
 
 EVENT_STREAM: Final = "text/event-stream; charset=utf-8"
 
@@ -230,8 +232,12 @@ class FaultServer:
     def _be_silent(self, connection: socket.socket, *, says_nothing: bool = True) -> None:
         self.silent.set()
         try:
-            while not says_nothing and not select.select([connection], [], [], 0.01)[0]:
+            for _ in range(0 if says_nothing else BEATS):
+                if select.select([connection], [], [], BEAT_S)[0]:
+                    break
                 connection.sendall(chunk(b": keepalive\n\n"))
+            if not says_nothing:
+                return
             while connection.recv(1024):
                 pass
         except OSError:

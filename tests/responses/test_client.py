@@ -439,6 +439,15 @@ def _all(stream: Stream) -> list[Any]:
         return list(stream)
 
 
+def test_a_host_that_repeats_a_key_is_not_repeated() -> None:
+    script = answer({"error": {"message": "no such key: opaque-key"}}, 401)
+    with (
+        FaultServer(script, script) as server,
+        connected(server, Keys("a", "opaque-key")) as client,
+    ):
+        assert read(client.stream(BODY)) == ([], f"{REFUSED}: no such key: ***masked***", False)
+
+
 def test_without_a_source_nothing_is_shown() -> None:
     with FaultServer(sized(b"", 401)) as server, connected(server) as client:
         assert read(client.stream(BODY)) == ([], REFUSED, False)
@@ -542,28 +551,30 @@ def test_a_handshake_is_left(how: str) -> None:
         assert server.gone.wait(SOON_S)
 
 
-def test_a_connection_that_does_not_come_about_is_left() -> None:
-    with (
-        nobody_accepts() as port,
-        Client(
-            f"http://127.0.0.1:{port}/v1", None, dress, patience=Patience(connect_s=600), environ={}
-        ) as client,
-    ):
-        reader = Reader(client.stream(BODY))
-        reader.stream.abort()
-        assert isinstance(reader.ended(), AbortedError)
+connecting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+"""Where sockets are about to connect to."""
 
 
-def read_and_abort(stream: Stream, when: str, seen: list[Any]) -> None:
-    if when == "before":
-        stream.abort()
-    with stream:
-        for event in stream:
-            seen.append(event)
-            if when == "after an event":
-                stream.abort()
-        stream.abort()
-        next(iter(stream))
+@pytest.fixture(scope="session", autouse=True)
+def _listen_for_connects() -> None:
+    def note(event: str, args: tuple[Any, ...]) -> None:
+        if event == "socket.connect":
+            connecting.put(args[1])
+
+    sys.addaudithook(note)
+
+
+@pytest.mark.parametrize("how", ["abort", "close"])
+def test_a_connection_that_does_not_come_about_is_left(how: str) -> None:
+    with nobody_accepts() as port:
+        url = f"http://127.0.0.1:{port}/v1"
+        with Client(url, None, dress, patience=Patience(connect_s=600), environ={}) as client:
+            while not connecting.empty():
+                connecting.get()
+            reader = Reader(client.stream(BODY))
+            assert connecting.get(timeout=SOON_S) == ("127.0.0.1", port)
+            reader.stream.abort() if how == "abort" else client.close()
+            assert isinstance(reader.ended(), AbortedError)
 
 
 def test_a_host_that_does_not_read_is_left() -> None:
@@ -576,6 +587,18 @@ def test_a_host_that_does_not_read_is_left() -> None:
                 accepted.recv(1)  # it has begun to write
                 reader.stream.abort()
                 assert isinstance(reader.ended(), AbortedError)
+
+
+def read_and_abort(stream: Stream, when: str, seen: list[Any]) -> None:
+    if when == "before":
+        stream.abort()
+    with stream:
+        for event in stream:
+            seen.append(event)
+            if when == "after an event":
+                stream.abort()
+        stream.abort()
+        next(iter(stream))
 
 
 @pytest.mark.parametrize("when", ["before", "after an event", "after the last event"])
