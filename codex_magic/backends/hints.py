@@ -43,7 +43,7 @@ HINTS: Final[Mapping[str, str]] = {
         "set SSL_CERT_FILE to its file and restart the kernel"
     ),
     "proxy": "Check HTTPS_PROXY and NO_PROXY, then restart the kernel",
-    "httpConnectionFailed": "Check the network and the address, then run the cell again",
+    "unreachable": "Check the network and the address, then run the cell again",
     "connectionLost": "Run the cell again: the thread goes on where it was",
     "cyberPolicy": "Say in the prompt what the work is for, or ask for something else",
     "contentFilter": "Ask for it in other words",

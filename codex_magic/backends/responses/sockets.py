@@ -241,7 +241,7 @@ def _failure(error: Exception, host: str, silent_s: float, *, is_begun: bool) ->
             f"the proxy did not let the request through to {host}: {error}", kind="proxy"
         )
     if isinstance(error, httpcore2.ConnectTimeout):
-        return _lost(f"{host} did not take the connection in time", "httpConnectionFailed")
+        return _lost(f"{host} did not take the connection in time", "unreachable")
     if isinstance(error, httpcore2.TimeoutException):
         return _lost(f"{host} has been silent for {silent_s:g} s")
     if isinstance(error, httpcore2.LocalProtocolError):
@@ -256,13 +256,13 @@ def _failure(error: Exception, host: str, silent_s: float, *, is_begun: bool) ->
 
 def _unreachable(cause: Exception, host: str) -> Failure:
     if isinstance(cause, (socket.gaierror, UnicodeError)):
-        return _lost(f"the name of {host} cannot be found", "httpConnectionFailed")
+        return _lost(f"the name of {host} cannot be found", "unreachable")
     if isinstance(cause, ssl.SSLEOFError):
-        return _lost(f"{host} broke off the handshake", "httpConnectionFailed")
+        return _lost(f"{host} broke off the handshake", "unreachable")
     if isinstance(cause, ssl.SSLError):
-        return Failure(f"{host} does not speak TLS as it should", kind="httpConnectionFailed")
+        return Failure(f"{host} does not speak TLS as it should", kind="unreachable")
     why = getattr(cause, "strerror", None) or "no connection"
-    return _lost(f"{host} cannot be reached: {why}", "httpConnectionFailed")
+    return _lost(f"{host} cannot be reached: {why}", "unreachable")
 
 
 def _lost(message: str, kind: str = "connectionLost") -> Failure:
