@@ -167,6 +167,22 @@ def test_a_connection_serves_one_request_after_the_other() -> None:
         assert server.connections == 1
 
 
+def test_what_nobody_asked_for_answers_nothing() -> None:
+    extra = b"".join(streamed({**COMPLETED, "response": {"id": "smuggled"}}))
+    scripts = [[b"".join(streamed(*WHOLE)) + extra], streamed(*WHOLE)]
+    with FaultServer(*scripts) as server, connected(server) as client:
+        assert [read(client.stream(BODY)) for _ in scripts] == [(WHOLE, "", False)] * 2
+        assert server.connections == 2
+
+
+def test_a_host_may_say_first_that_it_goes_on() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
+    scripts = [[early, *streamed(*WHOLE)], [early + b"".join(streamed(*WHOLE))]]
+    with FaultServer(*scripts) as server, connected(server) as client:
+        assert [read(client.stream(BODY)) for _ in scripts] == [(WHOLE, "", False)] * 2
+        assert server.connections == 1
+
+
 def test_the_end_of_the_connection_is_not_waited_for() -> None:
     script = [streaming(), chunk(sse(*WHOLE)), SILENCE]
     with FaultServer(script, script) as server, connected(server) as client:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpcore2
 
-from codex_magic.backends.responses import coding, failures, sockets
+from codex_magic.backends.responses import coding, failures, outages, sockets
 from codex_magic.backends.responses.failures import AbortedError, Failure
 from codex_magic.backends.responses.said import LONGEST_BODY
 from codex_magic.errors import SetupError
@@ -57,8 +57,8 @@ class Answer:
             It breaks off, or is not encoded as it says.
         """
         encoding = self.headers.get("content-encoding", "").strip().lower()
-        with sockets.failing(self._line, self.host, silent_s, is_begun=True):
-            yield from coding.plain(self._response.iter_stream(), encoding)
+        with outages.failing(self._line, self.host, silent_s, is_begun=True):
+            yield from coding.plain(sockets.body(self._response), encoding)
 
     def read(self, limit: int, silent_s: float) -> bytes:
         """Return the body, of which no more than a piece exceeds `limit`; likewise."""
@@ -153,7 +153,7 @@ class Exchange:
                 "timeout": {"connect": self._patience.connect_s, "write": self._patience.idle_s}
             },
         )
-        with sockets.failing(line, where.name, silent_s, is_begun=False), sockets.through(line):
+        with outages.failing(line, where.name, silent_s, is_begun=False), sockets.through(line):
             response = self._pool(where).handle_request(prepared)
         return Answer(response, line, where.name)
 

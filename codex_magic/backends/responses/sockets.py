@@ -18,8 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpcore2
 
-from codex_magic.backends.responses import surroundings
-from codex_magic.backends.responses.failures import AbortedError, Failure
+from codex_magic.backends.responses import chunks, surroundings
 from codex_magic.errors import SetupError
 
 if TYPE_CHECKING:
@@ -43,14 +42,8 @@ _KEEPALIVE: Final = tuple(
 )
 """A model may think for minutes, and routers forget who was silent that long."""
 
-_ERRORS: Final = (
-    httpcore2.TimeoutException,
-    httpcore2.NetworkError,
-    httpcore2.ProtocolError,
-    httpcore2.ProxyError,
-    OSError,
-    UnicodeError,  # a name that can be none
-)
+READ_BYTES: Final = 64 * 1024
+_HEAD_END: Final = b"\r\n\r\n"
 
 _here = threading.local()
 
@@ -154,6 +147,23 @@ class _Network(httpcore2.NetworkBackend):
         raise got or httpcore2.ConnectError()
 
 
+def body(response: httpcore2.Response) -> Iterator[bytes]:
+    """Return the bytes of a body as they come: past HTTP, where it is in chunks as they usually are."""
+    stream = response.extensions.get("network_stream")
+    framing = [
+        (name.lower(), value.lower())
+        for name, value in response.headers
+        if name.lower() in (b"transfer-encoding", b"content-length")
+    ]
+    if (
+        isinstance(stream, _Stream)
+        and stream.is_at_body
+        and framing == [(b"transfer-encoding", b"chunked")]
+    ):
+        yield from stream.chunks()
+    yield from response.iter_stream()
+
+
 def _close_all(found: queue.SimpleQueue[Any]) -> None:
     while True:
         try:
@@ -165,14 +175,68 @@ def _close_all(found: queue.SimpleQueue[Any]) -> None:
 
 
 class _Stream(httpcore2.NetworkStream):
-    """A connection that knows whose it is."""
+    """A connection that knows whose it is.
+
+    Attributes
+    ----------
+    is_at_body
+        Whether all that was given out so far is the head of an answer.
+    """
 
     def __init__(self, plain: httpcore2.NetworkStream) -> None:
         self._plain = plain
         self._socket: socket.socket = plain.get_extra_info("socket")
         self._line: Line | None = None
+        self._ahead = b""
+        self._tail = b""
+        self._is_in_head = False
+        self.is_at_body = False
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._ahead:
+            found, self._ahead = self._ahead[:max_bytes], self._ahead[max_bytes:]
+            self.is_at_body = False
+            return found
+        found = self._receive(max_bytes, timeout)
+        self.is_at_body = False
+        if not self._is_in_head:
+            return found
+        # A head is given out without what came with it, so that its body can be read past HTTP.
+        before = len(self._tail)
+        end = (self._tail + found).find(_HEAD_END)
+        if end < 0:
+            self._tail = (self._tail + found)[1 - len(_HEAD_END) :]
+            return found
+        self._is_in_head, self.is_at_body = False, True
+        end += len(_HEAD_END) - before
+        self._ahead = found[end:]
+        return found[:end]
+
+    def chunks(self) -> Iterator[bytes]:
+        """Return a body in chunks, read from where its head ended.
+
+        The last thing it does is to leave behind an empty body, for HTTP to see its end.
+        """
+        dechunker = chunks.Dechunker()
+        data, self._ahead = self._ahead, b""
+        while True:
+            try:
+                piece = dechunker.feed(data)
+            except ValueError:
+                raise httpcore2.RemoteProtocolError from None
+            if piece:
+                yield piece
+            if dechunker.is_over:
+                self._ahead = b"0\r\n\r\n"
+                if dechunker.rest:
+                    # Nobody has asked for it; it must not answer the next request.
+                    self.close()
+                return
+            data = self._receive(READ_BYTES, None)
+            if not data:
+                raise httpcore2.RemoteProtocolError
+
+    def _receive(self, max_bytes: int, timeout: float | None) -> bytes:
         left = None if self._line is None else self._line.seconds_left()
         if left is not None:
             if left <= 0:
@@ -184,6 +248,7 @@ class _Stream(httpcore2.NetworkStream):
         # Each request begins by writing, also on a connection that another one has used.
         self._line = cast("Line", _here.line)
         self._line.hold(self._socket)
+        self._is_in_head, self._tail = True, b""
         self._plain.write(buffer, timeout)
 
     def close(self) -> None:
@@ -210,60 +275,3 @@ class _Stream(httpcore2.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._plain.get_extra_info(info)
-
-
-@contextmanager
-def failing(line: Line, host: str, silent_s: float, *, is_begun: bool) -> Iterator[None]:
-    """Turn what the network raises into a `Failure`, or an `AbortedError` where `line` was cut.
-
-    Parameters
-    ----------
-    is_begun
-        Whether the answer has begun.
-    """
-    try:
-        yield
-    except _ERRORS as error:
-        line.let_go()
-        if line.is_cut:
-            raise AbortedError from None
-        # What it says of itself may repeat a header.
-        raise _failure(error, host, silent_s, is_begun=is_begun) from None
-
-
-def _failure(error: Exception, host: str, silent_s: float, *, is_begun: bool) -> Failure:
-    cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        why = cause.verify_message or "it cannot be verified"
-        return Failure(f"the certificate of {host} is not trusted: {why}", kind="certificate")
-    if isinstance(error, httpcore2.ProxyError):
-        return Failure(
-            f"the proxy did not let the request through to {host}: {error}", kind="proxy"
-        )
-    if isinstance(error, httpcore2.ConnectTimeout):
-        return _lost(f"{host} did not take the connection in time", "unreachable")
-    if isinstance(error, httpcore2.TimeoutException):
-        return _lost(f"{host} has been silent for {silent_s:g} s")
-    if isinstance(error, httpcore2.LocalProtocolError):
-        # Its words repeat the header.
-        return Failure(f"the request to {host} cannot be written as HTTP", kind="badRequest")
-    if isinstance(error, (httpcore2.ConnectError, UnicodeError)):
-        return _unreachable(cause, host)
-    if is_begun:
-        return _lost(f"the connection to {host} broke in the middle of the answer")
-    return _lost(f"the connection to {host} broke before it answered")
-
-
-def _unreachable(cause: Exception, host: str) -> Failure:
-    if isinstance(cause, (socket.gaierror, UnicodeError)):
-        return _lost(f"the name of {host} cannot be found", "unreachable")
-    if isinstance(cause, ssl.SSLEOFError):
-        return _lost(f"{host} broke off the handshake", "unreachable")
-    if isinstance(cause, ssl.SSLError):
-        return Failure(f"{host} does not speak TLS as it should", kind="unreachable")
-    why = getattr(cause, "strerror", None) or "no connection"
-    return _lost(f"{host} cannot be reached: {why}", "unreachable")
-
-
-def _lost(message: str, kind: str = "connectionLost") -> Failure:
-    return Failure(message, kind=kind, retries=True)
