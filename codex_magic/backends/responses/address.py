@@ -96,5 +96,8 @@ def _unusable() -> SetupError:
     # It is not repeated: it may hold a password.
     return SetupError(
         "the address of the model's host cannot be used",
-        hint="CODEX_MAGIC_BASE_URL must begin with https:// and a host, without name and password",
+        hint=(
+            "CODEX_MAGIC_BASE_URL must begin with https:// and name a host, "
+            "without a person's name and password"
+        ),
     )

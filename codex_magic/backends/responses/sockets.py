@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import queue
 import socket
-import ssl
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -22,6 +21,7 @@ from codex_magic.backends.responses import chunks, surroundings
 from codex_magic.errors import SetupError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable, Iterator, Mapping
 
     from codex_magic.backends.responses.line import Line

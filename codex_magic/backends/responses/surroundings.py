@@ -46,7 +46,7 @@ def proxy(scheme: str, host: str, port: int, environ: Mapping[str, str]) -> str 
         # The value may hold a password.
         raise SetupError(
             f"{name} is not the address of a proxy",
-            hint="It must name a scheme, a host and a port; correct it and restart the kernel",
+            hint="It must name a host and its port, HOST:PORT; correct it and restart the kernel",
         )
     return address
 
