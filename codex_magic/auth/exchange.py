@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from codex_magic.auth import document, homes, hosts, places, web
-from codex_magic.errors import BackendError, SetupError
+from codex_magic.errors import CodexMagicError, SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,6 +78,13 @@ def refusal(code: str, description: str) -> SetupError:
 
 def revoke(found: document.Json, environ: Mapping[str, str]) -> bool:
     """Ask the issuer to take a sign-in back; return whether it says so."""
+    try:
+        return _revoked(found, environ)
+    except CodexMagicError:
+        return False
+
+
+def _revoked(found: document.Json, environ: Mapping[str, str]) -> bool:
     where = hosts.hosts(environ)
     if token := document.refresh_token(found):
         body = {
@@ -89,7 +96,4 @@ def revoke(found: document.Json, environ: Mapping[str, str]) -> bool:
         body = {"token": document.access_token(found), "token_type_hint": "access_token"}
     else:
         return False  # a key is made and taken back elsewhere
-    try:
-        return web.ask(web.Ask("POST", where.revoke, json=body), environ).status == _OK
-    except BackendError:
-        return False
+    return web.ask(web.Ask("POST", where.revoke, json=body), environ).status == _OK

@@ -81,9 +81,10 @@ def logout(environ: Mapping[str, str], *, account: str | None = None) -> bool:
         return False
     try:
         with places.locked(path.with_name(f"{path.name}.lock")):
-            found = _read(path)
-            exchange.revoke(found, environ)
-            path.unlink(missing_ok=True)
+            try:
+                exchange.revoke(_read(path), environ)
+            finally:  # whatever the answer, and whoever does not wait for it
+                path.unlink(missing_ok=True)
     except (OSError, BackendError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise SetupError(

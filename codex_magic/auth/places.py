@@ -29,6 +29,7 @@ PATIENCE_S: Final = 30.0
 """Seconds to wait for another process: longer than one of its requests may take."""
 
 _PAUSE_S: Final = 0.01
+_ALONE: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV}
 _UNLOCKABLE: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.ENOLCK}
 
 
@@ -121,6 +122,8 @@ class FilePlace:
         try:
             replace(path, content)
         except OSError as error:
+            if error.errno not in _ALONE:
+                raise
             # A file alone may be writable: in a container it is mounted without its folder.
             try:
                 _overwrite(path, content)

@@ -126,7 +126,7 @@ class StoredSource:
             if (kept := self._read(place)) is None:
                 continue
             kind = document.mode(kept.document)
-            if kind == "other":
+            if kind == "other" and "chatgpt" in self._kinds:
                 raise SetupError(
                     f"the sign-in in {place} is of a kind that only Codex can use",
                     hint="Use the app-server, or sign in here too: type %codex login",

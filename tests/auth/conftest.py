@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from codex_magic.settings import Settings
 from codex_magic.testing import FakeIssuer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 Json = dict[str, Any]
@@ -73,3 +74,16 @@ def issuer() -> Iterator[FakeIssuer]:
 @pytest.fixture
 def room(tmp_path: Path, issuer: FakeIssuer) -> Room:
     return Room(tmp_path, issuer)
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], Any]], None]:
+    """Return as soon as something holds; a test that waits in vain fails."""
+
+    def waiting(condition: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, "it has not come to pass"
+            time.sleep(0.005)
+
+    return waiting

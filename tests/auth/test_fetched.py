@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -221,7 +220,9 @@ def test_a_host_that_drips_is_left(drip: Callable[[bytes], str], first: bytes) -
         web.ask(web.Ask("GET", drip(first), timeout_s=0.2), {})
 
 
-def test_a_request_can_be_given_up(drip: Callable[[bytes], str]) -> None:
+def test_a_request_can_be_given_up(
+    drip: Callable[[bytes], str], until: Callable[..., None]
+) -> None:
     line, errors = web.Line(), []
 
     def ask() -> None:
@@ -233,8 +234,7 @@ def test_a_request_can_be_given_up(drip: Callable[[bytes], str]) -> None:
     url = drip(b"HTTP/1.1 200 OK\r\nX: ")
     asking = threading.Thread(target=ask)
     asking.start()
-    while not line._sockets:
-        time.sleep(0.001)
+    until(lambda: line._sockets)
     line.cut()
     asking.join()
     assert [type(error) for error in errors] == [web.UnreachableError]

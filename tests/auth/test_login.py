@@ -453,6 +453,13 @@ def test_signing_out_forgets_whatever_the_answer(
     assert not room.ours.exists()
 
 
+def test_signing_out_forgets_although_the_address_is_none(room: Room) -> None:
+    room.keep(room.aged(3600))
+    room.environ["CODEX_REVOKE_TOKEN_URL_OVERRIDE"] = "http://issuer.test"
+    assert login.logout(room.environ) is True
+    assert not room.ours.exists()
+
+
 @pytest.mark.parametrize("raw", ["", "{", '{"OPENAI_API_KEY": "sk-x"}', "[]"])
 def test_signing_out_of_what_cannot_be_taken_back(room: Room, raw: str) -> None:
     room.keep(raw)

@@ -135,6 +135,8 @@ def test_only_some_kinds_may_be_used(room: Room) -> None:
     room.environ["OPENAI_API_KEY"] = "sk-environment"
     source = sources.find(Settings(), room.environ, kinds=frozenset({"apiKey"}))
     assert source.current().token == "sk-environment"
+    room.keep({"auth_mode": "agentIdentity", "agent_identity": "x"})
+    assert source.current().token == "sk-environment"
     assert room.issuer.requests == []
 
 

@@ -14,7 +14,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -291,11 +290,9 @@ class Server:
         self.process = subprocess.Popen(
             [str(program), "-D", "-e", "-f", str(folder / "config")], stderr=self.log
         )
-        while not self._listens():
-            assert self.process.poll() is None, (folder / "log").read_text()
-            time.sleep(0.01)
 
-    def _listens(self) -> bool:
+    def listens(self) -> bool:
+        assert self.process.poll() is None, (self.folder / "log").read_text()
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
             return True
         return False
@@ -307,13 +304,16 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path: Path, until: Callable[..., None]) -> Iterator[Server]:
     if shutil.which("sshd", path="/usr/sbin:/usr/bin") is None:
         pytest.skip("there is no sshd here")
     Path("/run/sshd").mkdir(exist_ok=True)  # where it wants to go when it has to
     made = Server(tmp_path / "server")
-    yield made
-    made.close()
+    try:
+        until(made.listens)
+        yield made
+    finally:
+        made.close()
 
 
 def client(room: Room, server: Server, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:

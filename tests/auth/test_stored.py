@@ -14,6 +14,8 @@ from codex_magic.errors import BackendError, SetupError
 from codex_magic.issuer import TOKEN, Given, Person, jwt, refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Room
 
     from codex_magic.auth.credentials import Credential
@@ -208,7 +210,9 @@ def test_another_account_has_taken_its_place(room: Room) -> None:
     assert source.current().account_id == "acc-2"
 
 
-def test_another_account_has_taken_its_place_while_the_lock_was_held(room: Room) -> None:
+def test_another_account_has_taken_its_place_while_the_lock_was_held(
+    room: Room, until: Callable[..., None]
+) -> None:
     path = room.keep(room.expired())
     source = room.find()
     errors: list[SetupError] = []
@@ -222,7 +226,7 @@ def test_another_account_has_taken_its_place_while_the_lock_was_held(room: Room)
     with places.locked(path.with_name("auth.json.lock")):
         asking = threading.Thread(target=ask)
         asking.start()
-        until_a_renewal_waits()
+        until(renewals)
         room.issuer.person = Person(account_id="acc-2")
         room.keep(room.expired())
     asking.join()
@@ -232,10 +236,9 @@ def test_another_account_has_taken_its_place_while_the_lock_was_held(room: Room)
     assert room.issuer.requests == []
 
 
-def until_a_renewal_waits() -> None:
-    """Return once a renewal has read the file: it stands before the lock."""
-    while not any(thread.name == "codex sign-in" for thread in threading.enumerate()):
-        time.sleep(0.001)
+def renewals() -> list[threading.Thread]:
+    """Those that have read the file, and stand before the lock or behind it."""
+    return [thread for thread in threading.enumerate() if thread.name == "codex sign-in"]
 
 
 def test_codex_knows_no_lock_and_was_faster(room: Room) -> None:
@@ -304,6 +307,20 @@ def test_threads_that_ask_at_once_renew_once(room: Room) -> None:
     for thread in threads:
         thread.join()
     assert found == [room.kept()["tokens"]["access_token"]] * 20
+    assert room.issuer.count(TOKEN) == 1
+
+
+def test_sources_of_one_process_renew_once(room: Room) -> None:
+    room.keep(room.expired())
+    found: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(room.find().current().token)) for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [room.kept()["tokens"]["access_token"]] * 5
     assert room.issuer.count(TOKEN) == 1
 
 

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from codex_magic.issuer import TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from conftest import Room
@@ -81,15 +80,16 @@ def waits_for_a_lock(kernel: Kernel, lock: Path) -> bool:
 
 
 @pytest.mark.parametrize("place", ["ours", "codexs"])
-def test_two_processes_renew_once(room: Room, kernels: list[Kernel], place: str) -> None:
+def test_two_processes_renew_once(
+    room: Room, kernels: list[Kernel], until: Callable[..., None], place: str
+) -> None:
     path = room.keep(room.expired(), getattr(room, place))
     hold = room.issuer.hold(TOKEN)
     first, second = kernels
     first.ask()
     assert hold.reached.wait(20)
     second.ask()
-    while not waits_for_a_lock(second, path.with_name("auth.json.lock")):
-        time.sleep(0.01)
+    until(lambda: waits_for_a_lock(second, path.with_name("auth.json.lock")))
     hold.release()
     token = first.said()
     assert (second.said(), room.kept(path)["tokens"]["access_token"]) == (token, token)

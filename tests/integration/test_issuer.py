@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from codex_magic.auth import sources
 from codex_magic.issuer import DEVICE_CODE, REVOKE, TOKEN, WHOAMI
+from codex_magic.settings import Settings
 from codex_magic.testing import FakeIssuer
 
 if TYPE_CHECKING:
@@ -62,6 +64,25 @@ def test_codex_renews_what_the_issuer_signed_in(stage: Any, issuer: FakeIssuer) 
     assert {asked.body["grant_type"] for asked in issuer.requests if asked.path == TOKEN} == {
         "refresh_token"
     }
+
+
+def test_codex_goes_on_with_what_we_renewed(stage: Any, issuer: FakeIssuer) -> None:
+    """And we go on with what Codex renewed: each finds the other's tokens in the same file."""
+    path = stage.file("codex/auth.json", json.dumps(issuer.signed_in()))
+    path.chmod(0o600)
+    client = codex(stage, issuer)
+    stage.environ["JUPYTER_DATA_DIR"] = str(stage.place("data"))
+    source = sources.find(Settings(), stage.environ)
+    first = source.current()
+    ours = source.renewed(first)
+    client.call("account/read", refreshToken=True)
+    assert json.loads(path.read_text())["tokens"]["access_token"] == ours.token
+    client.call("account/read", refreshToken=True)
+    theirs = source.current()
+    assert len({first.token, ours.token, theirs.token}) == 3
+    assert source.renewed(ours) == theirs
+    renewals = [asked.body["refresh_token"] for asked in issuer.requests if asked.path == TOKEN]
+    assert len(renewals) == len(set(renewals)) == 2
 
 
 def test_codex_asks_whose_a_personal_token_is(stage: Any, issuer: FakeIssuer) -> None:
