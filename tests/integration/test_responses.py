@@ -11,7 +11,7 @@ import pytest
 
 from codex_magic.approval import Answer
 from codex_magic.backends.responses import compaction
-from codex_magic.errors import BackendError, CellError, SetupError
+from codex_magic.errors import BackendError, SetupError
 from codex_magic.items import CommandExecution, Compaction, UserMessage
 from codex_magic.policy import Decision
 from codex_magic.settings import Settings
@@ -34,6 +34,7 @@ from codex_magic.testing import (
     usage,
     user_texts,
 )
+from codex_magic.turn import Image
 
 HINT = "Reconnecting"
 
@@ -352,7 +353,7 @@ def test_a_long_thread_is_summarised(stage: Any) -> None:
     asked = user_texts(model.requests[1])
     assert asked[-1] == compaction.ASK
     sent = model.requests[2]
-    assert user_texts(sent) == ["first", "second", f"{compaction.HEAD}\n\nThey said one."]
+    assert user_texts(sent) == ["first", f"{compaction.HEAD}\n\nThey said one.", "second"]
     assert [text.partition("\n")[0] for text in developer_texts(sent)] == ["<notebook>"]
 
 
@@ -372,6 +373,231 @@ def test_a_thread_that_cannot_be_shortened_fails_once(stage: Any) -> None:
     assert turn.error.kind == "contextWindowExceeded"
 
 
+DOT = Image(
+    "dot.png",
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==",
+)
+
+
+def test_what_a_turn_is_about_is_never_shortened(stage: Any) -> None:
+    long = "x" * (compaction.LAST_WORDS_BYTES + 1)
+    model = strict(
+        stage,
+        [say("one"), usage(input_tokens=29_000)],
+        say("They said one."),
+        say("two"),
+        models=ROWS,
+    )
+    kernel = stage.responses_kernel(model)
+    kernel.ask("first")
+    kernel.ask(long, images=(DOT,))
+    assert user_texts(model.requests[2])[-1].strip() == long
+    content = [part for item in model.requests[2]["input"] for part in item["content"]]
+    assert [part["image_url"] for part in content if part["type"] == "input_image"] == [DOT.url]
+
+
+def test_a_thread_that_ends_in_thoughts_is_summarised_too(stage: Any) -> None:
+    model = strict(
+        stage,
+        [say("one"), think("Hm.", encrypted="s"), usage(input_tokens=29_000)],
+        say("A summary."),
+        say("two"),
+        models=ROWS,
+    )
+    kernel = stage.responses_kernel(model)
+    kernel.ask("first")
+    assert kernel.ask("second").final_response == "two"
+    assert model.refused == []
+
+
+# --- a thread stays good ------------------------------------------------------------------------
+
+LS = call("shell", command=["ls"])
+FULL = failed("context_length_exceeded", "too long")
+SPOILERS: dict[str, list[Any]] = {
+    "cut short by a limit": [[LS, incomplete("max_output_tokens")]],
+    "a used-up limit": [[LS, failed("usage_limit_reached", "used up")]],
+    "six breaks": [[LS, cut()]] * 6,
+    "one call of two cannot be answered": [
+        [
+            LS,
+            raw(
+                {
+                    "type": "response.output_item.done",
+                    "output_index": 1,
+                    "item": {
+                        "type": "function_call",
+                        "id": "f",
+                        "name": "shell",
+                        "arguments": "{}",
+                    },
+                }
+            ),
+        ]
+    ],
+    "arguments that are no text": [
+        [
+            raw(
+                {
+                    "type": "response.output_item.done",
+                    "output_index": 0,
+                    "item": {
+                        "type": "function_call",
+                        "call_id": "c",
+                        "name": "shell",
+                        "arguments": {"command": ["ls"]},
+                    },
+                }
+            )
+        ],
+        say("there"),
+    ],
+    "a search of another kind": [
+        [
+            raw(
+                {
+                    "type": "response.output_item.done",
+                    "output_index": 0,
+                    "item": {
+                        "type": "web_search_call",
+                        "id": "w",
+                        "status": "completed",
+                        "action": {"type": "other"},
+                    },
+                }
+            ),
+            say("found"),
+        ],
+    ],
+    "an overflow after a call": [[LS, FULL], say("A summary."), say("there")],
+}
+
+
+@pytest.mark.parametrize("spoiler", SPOILERS)
+def test_nothing_spoils_a_thread(stage: Any, hasty: None, spoiler: str) -> None:
+    model = strict(stage, *SPOILERS[spoiler], say("on"))
+    kernel = stage.responses_kernel(model)
+    kernel.ask("first")
+    turn = kernel.ask("go on")
+    assert (turn.status, turn.final_response) == ("completed", "on")
+    assert model.refused == []
+
+
+def test_a_stop_between_two_tries_spoils_nothing(stage: Any) -> None:
+    model = strict(stage, [LS, cut()], say("on"))
+    kernel = stage.responses_kernel(model)
+    kernel.page.once(waits, kernel.session.stop)
+    assert kernel.ask("first").status == "interrupted"
+    assert kernel.ask("go on").final_response == "on"
+
+
+def test_what_is_done_is_kept_before_the_rest_is(stage: Any, until: Any) -> None:
+    calls = [call("shell", command=["echo", "1"]), call("shell", command=["sleep", "60"])]
+    model = strict(stage, calls, say("on"))
+    kernel = stage.responses_kernel(model)
+
+    def kept() -> bool:
+        stored = stage.place("data").rglob("*.jsonl")
+        return any("function_call_output" in path.read_text() for path in stored)
+
+    def stop_once_kept(turn: Any) -> bool:
+        return kept()
+
+    kernel.page.once(stop_once_kept, kernel.session.stop)
+    assert kernel.ask().status == "interrupted"
+
+
+def test_images_that_a_host_refuses_are_taken_back(stage: Any) -> None:
+    no = status(400, {"error": {"message": "Invalid image"}})
+    model = strict(stage, no, say("on"))
+    kernel = stage.responses_kernel(model)
+    turn = kernel.ask("look", images=(DOT,))
+    assert [notice.text for notice in turn.notices] == [
+        "the images of this turn are not kept in the thread"
+    ]
+    assert kernel.ask("never mind").final_response == "on"
+    assert "input_image" not in json.dumps(model.requests[1])
+
+
+def test_a_stop_before_the_headers_ends_the_request(stage: Any, until: Any) -> None:
+    model = strict(stage, [pause_at("here"), say("late")], say("on"))
+    kernel = stage.responses_kernel(model)
+    waiter = threading.Thread(
+        target=lambda: (until(lambda: model.requests, "no request"), kernel.session.stop())
+    )
+    waiter.start()
+    assert kernel.ask().status == "interrupted"
+    waiter.join()
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("codex turn_")]
+    assert kernel.ask("go on").final_response == "on"
+    model.gate("here").set()
+
+
+def test_words_that_came_too_late_are_answered_by_the_next_turn(stage: Any) -> None:
+    no = failed("invalid_prompt", "no")
+    model = strict(stage, [say("So far. "), pause_at("here"), no], say("on"))
+    kernel = stage.responses_kernel(model)
+
+    def steer() -> None:
+        kernel.session.steer("and that")
+        model.gate("here").set()
+
+    kernel.page.once(lambda turn: "So far" in turn.final_response, steer)
+    assert kernel.ask("this").status == "failed"
+    kernel.ask("go on")
+    assert user_texts(model.requests[1]) == ["this", "and that", "go on"]
+
+
+def test_more_words_go_with_the_next_try(stage: Any, hasty: None) -> None:
+    model = strict(stage, [say("So far. "), pause_at("here"), cut()], say("Both."))
+    kernel = stage.responses_kernel(model)
+
+    def steer() -> None:
+        kernel.session.steer("and that")
+        model.gate("here").set()
+
+    kernel.page.once(lambda turn: "So far" in turn.final_response, steer)
+    assert kernel.ask("this").status == "completed"
+    assert len(model.requests) == 2
+    assert user_texts(model.requests[1]) == ["this", "and that"]
+
+
+def test_a_host_that_counts_its_calls_anew(stage: Any) -> None:
+    model = strict(stage, *[shell_call(f"echo {n}", call_id="call_0") for n in (1, 2)], say("done"))
+    model.strict = None  # which would take a name once only
+    turn = stage.responses_kernel(model, settings=with_shell("shell")).ask()
+    ran = [str(item.output) for item in turn.items if isinstance(item, CommandExecution)]
+    assert ran == ["1\n", "2\n"]
+
+
+def test_a_project_is_quoted_once(stage: Any) -> None:
+    stage.place("workspace/.git")
+    stage.file("workspace/AGENTS.md", "Say please.")
+    model = strict(stage, say("one"), say("two"))
+    kernel = stage.responses_kernel(model)
+    kernel.ask("first")
+    kernel.ask("second")
+    assert json.dumps(model.requests[1]).count("Say please.") == 1
+
+
+def test_a_key_that_a_host_repeats_is_masked(stage: Any) -> None:
+    key = "opaque-key-0123456789"
+    model = strict(stage, failed("invalid_prompt", f"the key {key} is no good"))
+    settings = replace(Settings(), env_key="HOST_KEY")
+    turn = stage.responses_kernel(model, settings=settings, HOST_KEY=key).ask()
+    assert turn.error is not None
+    assert key not in repr(turn)
+
+
+def test_a_refused_value_is_no_unknown_part(stage: Any) -> None:
+    no = status(400, {"error": {"message": "Unsupported value: 'reasoning.effort' is 'low'"}})
+    model = strict(stage, no, say("on"))
+    kernel = stage.responses_kernel(model)
+    assert kernel.ask(effort="low").status == "failed"
+    kernel.ask(effort="high")
+    assert model.requests[1]["reasoning"]["effort"] == "high"
+
+
 # --- what is missing ----------------------------------------------------------------------------
 
 
@@ -388,6 +614,21 @@ def test_without_a_credential_the_three_ways_are_named(stage: Any) -> None:
 def test_a_host_of_several_models_wants_one_named(stage: Any) -> None:
     model = stage.opened.enter_context(FakeModel(models=[{"slug": "a"}, {"slug": "b"}]))
     kernel = stage.responses_kernel(model)
-    with pytest.raises((BackendError, CellError), match="a, b") as caught:
+    with pytest.raises(BackendError, match="a, b") as caught:
         kernel.ask(model=None)
     assert "-m MODEL" in caught.value.hint
+
+
+def test_a_host_that_is_down_is_said_to_be(stage: Any) -> None:
+    kernel = stage.responses_kernel("http://127.0.0.1:9/v1")
+    with pytest.raises(BackendError) as caught:
+        kernel.ask(model=None)
+    assert "names no models" not in str(caught.value)
+    assert "127.0.0.1:9" in str(caught.value)
+
+
+def test_without_tools_nothing_is_searched_either(stage: Any) -> None:
+    model = strict(stage, say("one"))
+    settings = replace(Settings(), tools=False, web_search=True)
+    stage.responses_kernel(model, settings=settings).ask()
+    assert "tools" not in model.requests[0]

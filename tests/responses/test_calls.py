@@ -10,9 +10,10 @@ import pytest
 from codex_magic.backends.base import ToolAnswer, ToolSpec
 from codex_magic.backends.responses import calls
 from codex_magic.backends.responses.calls import Asked
-from codex_magic.backends.responses.failures import Failure
 from codex_magic.items import Streams
 from codex_magic.session import Session
+
+Json = dict[str, Any]
 
 SHELL = ToolSpec("shell", "Runs.", {"type": "object", "properties": {}, "required": []})
 PEEK = ToolSpec(
@@ -119,6 +120,10 @@ ASKED = [
     ({"type": "function_call", "name": "peek", "arguments": "{no"}, [Asked("c", "peek", "{no")]),
     ({"type": "function_call", "name": "peek", "arguments": "[1]"}, [Asked("c", "peek", [1])]),
     (
+        {"type": "function_call", "name": "peek", "arguments": "[" * 10_000},
+        [Asked("c", "peek", "[" * 10_000)],
+    ),
+    (
         {"type": "custom_tool_call", "name": "apply_patch", "input": "*** Begin"},
         [Asked("c", "apply_patch", {"input": "*** Begin"})],
     ),
@@ -156,12 +161,38 @@ def test_what_a_call_asks_for(item: dict[str, Any], asked: list[Asked]) -> None:
     assert list(calls.read({"call_id": "c", **item}).asked) == asked
 
 
+SOUND: Json = {"call_id": "c", "name": "x", "action": {}, "arguments": "{}"}
+
+
 @pytest.mark.parametrize("kind", calls.KINDS)
-@pytest.mark.parametrize("missing", [{}, {"call_id": ""}, {"call_id": None}, {"call_id": 7}])
-def test_a_call_without_a_name_is_refused(kind: str, missing: dict[str, Any]) -> None:
-    with pytest.raises(Failure, match=f"{kind} without a call_id") as caught:
-        calls.read({"type": kind, "id": "i", **missing})
-    assert (caught.value.kind, caught.value.retries) == ("badResponse", False)
+@pytest.mark.parametrize("missing", [None, "", 7, ["c"]])
+def test_a_call_without_a_name_cannot_be_answered(kind: str, missing: Any) -> None:
+    assert calls.trouble({"type": kind, **SOUND}) is None
+    why = calls.trouble({"type": kind, **SOUND, "call_id": missing})
+    assert why is not None
+    assert (why.kind, why.retries) == ("badResponse", False)
+    assert f"{kind} without a call_id" in why.message
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ({"type": "shell_call", **SOUND, "action": "ls"}, "a shell_call without an action"),
+        ({"type": "local_shell_call", **SOUND, "action": None}, "without an action"),
+        ({"type": "function_call", **SOUND, "name": None}, "names no tool"),
+    ],
+)
+def test_a_call_that_says_nothing_cannot_be_answered(item: Json, said: str) -> None:
+    why = calls.trouble(item)
+    assert why is not None
+    assert said in why.message
+
+
+def test_arguments_are_sent_again_as_text() -> None:
+    item = {"type": "function_call", **SOUND}
+    assert calls.sound(item) == item
+    assert calls.sound({**item, "arguments": {"a": 1}})["arguments"] == '{"a": 1}'
+    assert calls.sound({**item, "arguments": None})["arguments"] == "{}"
 
 
 GOOD = ToolAnswer("outcome: exit 0", streams=Streams(stdout="out", stderr="err", exit_code=0))

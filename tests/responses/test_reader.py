@@ -146,6 +146,45 @@ def test_hosts_that_count_no_places_are_read_by_their_ids() -> None:
     assert read(*map(bare, events))[1] == read(*events)[1]
 
 
+def named(call_id: str, **more: Any) -> Json:
+    return {"type": "function_call", "call_id": call_id, "name": "x", "arguments": "{}", **more}
+
+
+def test_hosts_that_count_badly_lose_nothing() -> None:
+    def bare(item: Json) -> Json:
+        return {"type": "response.output_item.done", "item": item}
+
+    orders = [
+        [bare(named("a")), bare(named("b"))],
+        [done(0, named("a", id="1")), done(0, named("b", id="2"))],
+        [done(0, named("a")), done(0, named("b"))],
+        [done(0, named("a")), completed(output=[named("a"), named("b")])],
+        [done(0, named("a")), completed(output=[message("m"), named("b")])],
+    ]
+    for events in orders:
+        reader, _ = read(*events)
+        asked = [call.item["call_id"] for call in reader.calls]
+        assert asked == ["a", "b"], events
+
+
+def test_one_call_said_twice_is_one() -> None:
+    reader, _ = read(done(0, named("a")), done(1, named("a")))
+    assert [call.item["call_id"] for call in reader.calls] == ["a"]
+    assert reader.history == [named("a")]
+
+
+def test_what_a_host_would_refuse_is_not_sent_again() -> None:
+    search = {"type": "web_search_call", "id": "w", "action": {"type": "search", "query": "q"}}
+    odd = {"type": "web_search_call", "id": "v", "action": {"type": "other"}}
+    reader, found = read(done(0, search), done(1, odd), done(2, named("")), done(3, named("a")))
+    assert reader.history == [search, named("a")]
+    assert len(reader.output) == 4
+    assert [call.item for call in reader.calls] == [named("a")]
+    assert reader.lost is not None
+    assert "without a call_id" in reader.lost.message
+    assert len(found) == 2
+
+
 def test_what_breaks_off_ends_as_interrupted() -> None:
     reader, _ = read(
         added(0, THINK), done(0, THINK), added(1, message("")), delta(1, "So far"), delta(2, "x")

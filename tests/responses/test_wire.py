@@ -109,6 +109,8 @@ REFUSALS = [
     ("Unsupported parameter: model", ""),
     ("Unsupported parameter: input", ""),
     ("Unsupported value: 'ultra'", ""),
+    ("Unsupported value: 'reasoning.effort' does not support 'minimal' with this model.", ""),
+    ("Encrypted content is not supported with this model.", "include"),
     ("The 'x' model is not supported when using Codex with a ChatGPT account.", ""),
     ("", ""),
 ]
@@ -127,7 +129,7 @@ def texts(items: Any) -> list[tuple[str, str]]:
 
 
 def test_how_a_turn_begins() -> None:
-    assert texts(wire.opening(TOLD, [], wire.API)) == [
+    assert texts(wire.opening(TOLD, [])) == [
         ("developer", "<notebook>\nhere\n</notebook>"),
         (
             "user",
@@ -138,16 +140,16 @@ def test_how_a_turn_begins() -> None:
 
 
 def test_a_note_comes_again_only_when_it_says_something_new() -> None:
-    first = wire.opening(TurnInput(request(), {"notebook": "here"}), [], wire.API)
-    same = wire.opening(TurnInput(request(), {"notebook": "here"}), first, wire.API)
-    other = wire.opening(TurnInput(request(), {"notebook": "there"}), [*first, *same], wire.API)
+    first = wire.opening(TurnInput(request(), {"notebook": "here"}), [])
+    same = wire.opening(TurnInput(request(), {"notebook": "here"}), first)
+    other = wire.opening(TurnInput(request(), {"notebook": "there"}), [*first, *same])
     assert [len(first), len(same), len(other)] == [2, 1, 2]
 
 
 def test_a_note_on_images_comes_with_each_of_their_turns() -> None:
     told = TurnInput(request(), {"images": "1: a.png"})
-    first = wire.opening(told, [], wire.API)
-    assert wire.opening(told, first, wire.API) == first
+    first = wire.opening(told, [])
+    assert wire.opening(told, first) == first
 
 
 DATA = Image('a "b".png', "data:image/png;base64,AA")
@@ -155,7 +157,7 @@ FAR = Image("far", "https://x.org/a.png")
 
 
 def test_images_stand_before_the_prompt() -> None:
-    (prompt,) = wire.opening(TurnInput(request(images=(DATA, FAR))), [], wire.API)
+    (prompt,) = wire.opening(TurnInput(request(images=(DATA, FAR))), [])
     assert prompt["content"] == [
         {"type": "input_image", "image_url": DATA.url, "detail": "auto"},
         {"type": "input_image", "image_url": FAR.url, "detail": "auto"},
@@ -164,10 +166,26 @@ def test_images_stand_before_the_prompt() -> None:
 
 
 def test_a_sign_in_fetches_no_image() -> None:
-    assert wire.opening(TurnInput(request(images=(DATA,))), [], wire.CHATGPT)
+    wire.check_images(request(images=(DATA, FAR)), wire.API)
+    wire.check_images(request(images=(DATA,)), wire.CHATGPT)
     with pytest.raises(CellError, match="far is an address") as caught:
-        wire.opening(TurnInput(request(images=(FAR,))), [], wire.CHATGPT)
+        wire.check_images(request(images=(DATA, FAR)), wire.CHATGPT)
     assert "file" in caught.value.hint
+
+
+def test_images_can_be_taken_back() -> None:
+    (prompt,) = wire.opening(TurnInput(request(images=(DATA, FAR))), [])
+    assert wire.has_images([prompt])
+    plain = wire.without_images(prompt)
+    assert plain == wire.text_item("user", "hi")
+    assert not wire.has_images([plain, {"type": "reasoning"}])
+
+
+def test_a_projects_text_comes_again_only_when_it_is_another() -> None:
+    first = wire.opening(TOLD, [])
+    assert texts(wire.opening(TOLD, first)) == [("user", "hi")]
+    other = TurnInput(request(), {}, {"project_instructions": "say thanks"})
+    assert len(wire.opening(other, first)) == 2
 
 
 TOKEN = "secret-token"
@@ -208,6 +226,6 @@ def test_a_thread_keeps_to_one_road() -> None:
 
 
 def test_what_was_said_is_without_our_notes() -> None:
-    opened = wire.opening(TOLD, [], wire.API)
+    opened = wire.opening(TOLD, [])
     items = [*opened, {"type": "reasoning"}, wire.text_item("assistant", "hello")]
     assert wire.said(items) == [("user", "hi"), ("agent", "hello")]

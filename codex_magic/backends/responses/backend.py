@@ -38,13 +38,12 @@ from codex_magic.backends.responses.host import Host
 from codex_magic.backends.responses.retry import Patience
 from codex_magic.backends.responses.threads import Threads
 from codex_magic.backends.responses.turns import Given, RunningTurn
-from codex_magic.errors import CellError, SetupError
+from codex_magic.errors import BackendError, CellError, SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from codex_magic.auth.credentials import Credential, Kind
-    from codex_magic.backends.responses.log import ThreadLog
     from codex_magic.settings import Settings
     from codex_magic.turn import TurnRequest
 
@@ -88,7 +87,6 @@ class ResponsesBackend:
         self._threads = Threads(self._environ)
         self._source: sources.Chosen | None = None
         self._host: Host | None = None
-        self._logs: dict[str, ThreadLog] = {}
         self._turn: RunningTurn | None = None
         self._told: set[str] = set()
         self._weights: dict[str, Weight] = {}
@@ -106,15 +104,15 @@ class ResponsesBackend:
             There is no such thread; the model has no such effort.
         """
         host = self._ready()
+        wire.check_images(request, host.takes)
         if request.model:
             model = catalogue.resolve(request.model, self._settings.aliases, ())
             request = replace(request, model=model)
-        seat, log = self._threads.seat(request, start, default_model=host.default_model)
+        seat, _ = self._threads.seat(request, start, default_model=host.default_model)
         if request.effort is not None:
             check_effort(host.models(), seat.model, request.effort)
         if request.images:
             check_images(host.models(), seat.model)
-        self._logs[seat.thread_id] = log
         return replace(seat, notices=(*self._notices(), *seat.notices))
 
     def _notices(self) -> list[ev.Notice]:
@@ -150,7 +148,11 @@ class ResponsesBackend:
 
     def start_turn(self, seat: Seat, turn: TurnInput, mailbox: Mailbox) -> None:
         """Start a turn; its events arrive in `mailbox`, the last a `TurnCompleted`."""
-        host, log = self._ready(), self._logs[seat.thread_id]
+        if self._turn is not None and not self._turn.is_over(LAST_S):
+            raise BackendError(
+                "the turn before has not let go of its thread yet", hint="Run the cell again"
+            )
+        host, log = self._ready(), self._threads.log(seat.thread_id)
         request, settings = turn.request, self._settings
         shell = settings.shell_tool
         if not host.takes.hosted_shell and shell != "function":
@@ -159,15 +161,19 @@ class ResponsesBackend:
         asking = wire.Asking(
             model=seat.model,
             instructions=instructions(),
-            tools=calls.offered(self._tools, shell=shell, web_search=settings.web_search),
+            tools=calls.offered(
+                self._tools, shell=shell, web_search=settings.web_search and settings.tools
+            ),
             effort=request.effort,
             summary=request.summary,
             schema=request.schema,
             thread_id=seat.thread_id,
         )
         weight = self._weights.setdefault(seat.thread_id, Weight())
-        given = Given(host, log, asking, self._account_mark(), request.prompt, weight)
-        running = RunningTurn(given, wire.opening(turn, log.items, host.takes), mailbox)
+        given = Given(
+            host, log, asking, self._account_mark(), request.prompt, weight, self._secrets()
+        )
+        running = RunningTurn(given, wire.opening(turn, log.items), mailbox)
         self._turn = running
         running.start()
 
@@ -249,7 +255,7 @@ class ResponsesBackend:
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.interrupt()
-            turn.join(LAST_S)
+            turn.is_over(LAST_S)
         self._threads.close()
         self._forget()
 
@@ -317,6 +323,16 @@ class ResponsesBackend:
             return self._settings.base_url or ""
         whose = credential.account_id or credential.token
         return hashlib.sha256(f"{credential.kind} {whose}".encode()).hexdigest()[:16]
+
+    def _secrets(self) -> tuple[str, ...]:
+        """Return what a host may repeat and nobody else may read."""
+        credential, settings = self._credential(), self._settings
+        found = (
+            credential.token if credential else None,
+            settings.token_key,
+            settings.token_password,
+        )
+        return tuple(secret for secret in found if secret)
 
     def _forget(self) -> None:
         """Look for the credential again at the next turn."""

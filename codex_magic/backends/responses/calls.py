@@ -116,33 +116,41 @@ KINDS: Final = (
 )
 
 
-def is_lost(item: Json) -> bool:
-    """Whether an item is a call that names none, so that nothing can be answered."""
-    call_id = item.get("call_id")
-    return item.get("type") in KINDS and not (isinstance(call_id, str) and call_id)
+def trouble(item: Json) -> Failure | None:
+    """Return why a call cannot be answered; None where it can."""
+    call_id, kind = item.get("call_id"), item["type"]
+    if not (isinstance(call_id, str) and call_id):
+        said = f"the host sent a {kind} without a call_id, so it cannot be answered"
+    elif kind in _ACTING and not isinstance(item.get("action"), dict):
+        said = f"the host sent a {kind} without an action"
+    elif kind in _NAMED and not isinstance(item.get("name"), str):
+        said = f"the host sent a {kind} that names no tool"
+    else:
+        return None
+    return Failure(said, kind="badResponse")
+
+
+_ACTING: Final = ("shell_call", "local_shell_call")
+_NAMED: Final = ("function_call", "custom_tool_call")
+
+
+def sound(item: Json) -> Json:
+    """Return a call as it may be sent again: arguments are text."""
+    arguments = item.get("arguments")
+    if item["type"] != "function_call" or isinstance(arguments, str):
+        return item
+    return {**item, "arguments": json.dumps({} if arguments is None else arguments)}
 
 
 def read(item: Json) -> Call:
-    """Return the call that an item of one of `KINDS` is.
-
-    Raises
-    ------
-    Failure
-        It names no call, so nothing can be answered.
-    """
-    call_id = str(item.get("call_id"))
-    if is_lost(item):
-        raise Failure(
-            f"the host sent a {item['type']} without a call_id, so it cannot be answered",
-            kind="badResponse",
-        )
-    action = item.get("action") or {}
+    """Return the call that an item of one of `KINDS` is; one with which there is no `trouble`."""
+    call_id, action = item["call_id"], item.get("action") or {}
     asked: tuple[Asked, ...]
     match item["type"]:
         case "function_call":
-            asked = (Asked(call_id, str(item.get("name")), _arguments(item.get("arguments"))),)
+            asked = (Asked(call_id, item["name"], _arguments(item.get("arguments"))),)
         case "custom_tool_call":
-            asked = (Asked(call_id, str(item.get("name")), {"input": item.get("input")}),)
+            asked = (Asked(call_id, item["name"], {"input": item.get("input")}),)
         case "shell_call":
             asked = _commands(call_id, action)
         case "local_shell_call":
@@ -156,7 +164,7 @@ def _arguments(text: Any) -> Any:
     """Return a function's arguments without the nulls that stand for what was left out."""
     try:
         found = json.loads(text) if isinstance(text, str) and text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if isinstance(found, dict):
         return {name: value for name, value in found.items() if value is not None}

@@ -86,8 +86,10 @@ class Client:
         line = Line()
         return Stream(line, self._streamed(line, _json(body), headers or {}), self.patience.idle_s)
 
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> Json:
-        """Return what stands at `path` below the base.
+    def get(
+        self, path: str, params: Mapping[str, str] | None = None, *, within_s: float = ANSWER_S
+    ) -> Json:
+        """Return what stands at `path` below the base, if it is there within this time.
 
         Raises
         ------
@@ -98,7 +100,7 @@ class Client:
         SetupError, BackendError
             There is no credential to ask with, or no way there.
         """
-        return self._whole("GET", self.base.below(path, params))
+        return self._whole("GET", self.base.below(path, params), within_s=within_s)
 
     def get_url(self, url: str) -> Json:
         """Return what stands at an address that may see the same credential; likewise."""
@@ -124,10 +126,12 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _whole(self, method: str, where: Address, body: bytes = b"") -> Json:
+    def _whole(
+        self, method: str, where: Address, body: bytes = b"", *, within_s: float = ANSWER_S
+    ) -> Json:
         headers = {"accept": "application/json", "accept-encoding": coding.ACCEPTED}
-        with self._asked(Line(), Request(method, where, headers, body), ANSWER_S) as answer:
-            whole = answer.read(LONGEST_ANSWER, ANSWER_S)
+        with self._asked(Line(), Request(method, where, headers, body), within_s) as answer:
+            whole = answer.read(LONGEST_ANSWER, within_s)
         if len(whole) > LONGEST_ANSWER:
             raise Failure(f"{where.name} sent more than 8 MiB", kind="badStream")
         try:

@@ -65,6 +65,8 @@ class Compactor:
     ----------
     weight
         Of the thread; it outlives the turn.
+    opening
+        The items that began the turn: they are never shortened.
     events
         Yields the host's events of one request.
     report
@@ -78,6 +80,7 @@ class Compactor:
         asking: wire.Asking,
         weight: Weight,
         *,
+        opening: Sequence[Json],
         events: Callable[[Json], Iterator[Json]],
         report: Callable[[ev.Event], None],
     ) -> None:
@@ -87,6 +90,7 @@ class Compactor:
         self._events = events
         self._report = report
         self._weight = weight
+        self._opening = opening
         self._times = 0
 
     def counted(self, tokens: int) -> None:
@@ -103,8 +107,13 @@ class Compactor:
         context = self._host.context_tokens(self._asking.model)
         return bool(context) and tokens > FULL * context
 
-    def compact(self) -> None:
+    def compact(self, items: Sequence[Json]) -> None:
         """Replace the thread so far by a summary of it.
+
+        Parameters
+        ----------
+        items
+            The thread as it is sent.
 
         Raises
         ------
@@ -115,17 +124,16 @@ class Compactor:
         item_id = f"compaction {self._asking.thread_id} {self._times}"
         self._report(ev.ItemStarted(Compaction(id=item_id)))
         try:
-            summary = self._summary(item_id)
+            summary = self._summary(items, item_id)
         except BaseException:
             self._report(ev.ItemCompleted(Compaction(id=item_id, status="failed")))
             raise
         done = Compaction(id=item_id, status="completed", text=Text(summary))
         self._report(ev.ItemCompleted(done))
-        self._log.compact(shortened(self._log.items, summary))
+        self._log.compact(shortened(self._log.items, self._opening, summary))
         self._weight.tokens = self._weight.items = 0
 
-    def _summary(self, item_id: str) -> str:
-        items = list(self._log.items)
+    def _summary(self, items: Sequence[Json], item_id: str) -> str:
         while True:
             try:
                 return self._asked(items, item_id)
@@ -139,7 +147,7 @@ class Compactor:
         body = wire.body(
             replace(self._asking, schema=None),
             [*items, wire.text_item("user", ASK)],
-            without=self._host.without,
+            without=self._host.left_out(self._asking.model),
         )
         if "tool_choice" in body:
             body = {**body, "tool_choice": "none"}
@@ -184,17 +192,32 @@ def _without_images(text: bytes) -> bytes:
     return pieces[0] + b"".join(piece.partition(b'"')[2] for piece in pieces[1:])
 
 
-def shortened(items: Sequence[Json], summary: str) -> list[Json]:
-    """Return what is sent from now on: our notes, the person's last words, and the summary."""
+def shortened(items: Sequence[Json], opening: Sequence[Json], summary: str) -> list[Json]:
+    """Return what is sent from now on.
+
+    That is our notes, what the person said last, the summary, and what this turn is about: its
+    prompt whole, with its images, and what was added to it.
+    """
+    begin = next((n for n, item in enumerate(items) if any(item is o for o in opening)), len(items))
     notes: dict[str, Json] = {}
     kept: list[Json] = []
     left = LAST_WORDS_BYTES
-    for item in reversed(items):
+    for item in reversed(items[:begin]):
         if item.get("role") == "developer":
             notes.setdefault(words(item).partition("\n")[0], item)
-        elif item.get("role") == "user" and left > 0:
-            text = "\n".join(text for _, text in wire.said([item]))
-            left -= len(text.encode())
-            if text and left >= 0 and not text.startswith(HEAD):
+        for text in _said(item):
+            left -= len(text.encode(errors="replace"))
+            if left >= 0:
                 kept.append(wire.text_item("user", text))
-    return [*notes.values(), *reversed(kept), wire.text_item("user", f"{HEAD}\n\n{summary}")]
+    told = wire.text_item("user", f"{HEAD}\n\n{summary}")
+    own = [item for item in items[begin:] if item.get("role") in ("developer", "user")]
+    for item in own:
+        if item.get("role") == "developer":
+            notes.pop(words(item).partition("\n")[0], None)
+    return [*notes.values(), *reversed(kept), told, *own]
+
+
+def _said(item: Json) -> list[str]:
+    """Return what a person says in `item`, but for an earlier summary."""
+    found = [text for who, text in wire.said([item]) if who == "user"]
+    return [text for text in found if not text.startswith(HEAD)]

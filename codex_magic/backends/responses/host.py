@@ -7,10 +7,12 @@ turns run (a key it does not know, how much of a limit is used) is kept here.
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic.backends.responses import catalogue, quota, routing, wire
 from codex_magic.backends.responses.client import Client
+from codex_magic.backends.responses.failures import Failure
 from codex_magic.errors import BackendError, CodexMagicError
 
 if TYPE_CHECKING:
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 
 MODELS_S: Final = 5.0
 """Seconds that a host has to name its models; without them the bundled list serves."""
+
+AGAIN_S: Final = 30.0
+"""Seconds until a host that could not be asked for its models is asked again."""
+
+NO_LIST: Final = frozenset({404, 405, 501})
+"""Statuses of a host that has no list of models."""
 
 
 class Host:
@@ -37,11 +45,6 @@ class Host:
         Who has the credential; None where the host wants none.
     is_other
         Whether it is somebody else's than OpenAI's: then our list says nothing of its models.
-
-    Attributes
-    ----------
-    without
-        What it has turned out not to know of a request's body.
     """
 
     def __init__(  # noqa: PLR0913 - all by their names
@@ -58,10 +61,12 @@ class Host:
         self.takes = takes
         self.base_url = base_url
         self.patience = patience
-        self.without: frozenset[str] = takes.refuses
+        self._without: dict[str, frozenset[str]] = {}
         self._is_other = is_other
         self._models: tuple[Model, ...] | None = None
         self._asking = threading.Lock()
+        self._trouble: CodexMagicError | None = None
+        self._ask_again_at = 0.0
         self._headers: Mapping[str, str] = {}
         self._route = routing.Route()
 
@@ -93,18 +98,35 @@ class Host:
     def _wham(self, path: str) -> Any:
         return self.client.get_url(f"{self.base_url.removesuffix('/codex')}/wham/{path}")
 
+    def left_out(self, model: str) -> frozenset[str]:
+        """Return what a request to a model is sent without, because it is not known there."""
+        return self.takes.refuses | self._without.get(model, frozenset())
+
+    def leave_out(self, model: str, part: str) -> None:
+        """Keep in mind that a part of a body is not known."""
+        self._without[model] = self._without.get(model, frozenset()) | {part}
+
     def models(self) -> tuple[Model, ...]:
         """Return its models, as it names them; our own list where it names none."""
         with self._asking:
-            if self._models is None:
-                try:
-                    answer = self.client.get("/models", {"client_version": wire.MODELS_VERSION})
-                    self._models = catalogue.read(answer)
-                except (CodexMagicError, ValueError):
-                    self._models = ()
+            if self._models is None and time.monotonic() >= self._ask_again_at:
+                self._ask_for_models()
             if self._models or self._is_other:
-                return self._models
+                return self._models or ()
             return catalogue.bundled()
+
+    def _ask_for_models(self) -> None:
+        self._trouble = None
+        try:
+            params = {"client_version": wire.MODELS_VERSION}
+            self._models = catalogue.read(self.client.get("/models", params, within_s=MODELS_S))
+        except Failure as failure:
+            if failure.status in NO_LIST:
+                self._models = ()
+            else:
+                self._trouble, self._ask_again_at = failure, time.monotonic() + AGAIN_S
+        except CodexMagicError as error:
+            self._trouble, self._ask_again_at = error, time.monotonic() + AGAIN_S
 
     def default_model(self) -> str:
         """Return the model to ask where nobody has named one.
@@ -113,15 +135,21 @@ class Host:
         ------
         BackendError
             It has several, and none of them is known to be the one.
+        CodexMagicError
+            It could not be asked.
         """
         models = self.models()
-        if self._is_other and len(models) == 1:
-            return models[0].id
         if not self._is_other and (found := catalogue.default(models)):
             return found
+        if len(models) == 1:
+            return models[0].id
+        if not models and self._trouble is not None:
+            raise self._trouble
         named = ", ".join(model.id for model in models[:8])
         raise BackendError(
-            f"{self.base_url} has {named or 'models that it does not name'}",
+            f"{self.base_url} has the models {named}"
+            if named
+            else f"{self.base_url} names no models",
             hint="Say which: %%codex -m MODEL, or %config CodexMagics.model = 'MODEL'",
         )
 

@@ -12,7 +12,7 @@ import msgspec
 
 from codex_magic import events as ev
 from codex_magic.backends.responses import calls
-from codex_magic.backends.responses.failures import of_event
+from codex_magic.backends.responses.failures import Failure, of_event
 from codex_magic.items import (
     EMPTY,
     AgentMessage,
@@ -61,7 +61,10 @@ class Reader:
         self._stem = stem
         self._done: dict[int, Json] = {}
         self._shown: dict[int, Item] = {}
-        self._places: dict[str, int] = {}
+        self._ranks: list[int] = []
+        self._names: dict[int, str] = {}
+        self._by_index: dict[int, int] = {}
+        self._by_name: dict[str, int] = {}
         self._text: dict[int, list[str]] = {}
         self._readers: Mapping[str, Callable[[Json], list[ev.Event]]] = {
             "response.output_item.added": self._added,
@@ -80,17 +83,33 @@ class Reader:
     @property
     def output(self) -> list[Json]:
         """The finished items, as the host sent them."""
-        return [self._done[place] for place in sorted(self._done)]
+        places = sorted(self._done, key=lambda place: (self._ranks[place], place))
+        return [self._done[place] for place in places]
 
     @property
     def history(self) -> list[Json]:
-        """The same without calls that nobody could answer: one of them would spoil the thread."""
-        return [item for item in self.output if not calls.is_lost(item)]
+        """The same as it may be sent again: none that a host would refuse the thread for."""
+        found, named = [], set()
+        for item in self.output:
+            if item["type"] in calls.KINDS:
+                if calls.trouble(item) or item["call_id"] in named:
+                    continue
+                named.add(item["call_id"])
+                found.append(calls.sound(item))
+            elif item["type"] != "web_search_call" or _searches(item):
+                found.append(item)
+        return found
 
     @property
     def calls(self) -> list[calls.Call]:
-        """What the model wants done; raises a `Failure` where a call cannot be answered."""
-        return [calls.read(item) for item in self.output if item.get("type") in calls.KINDS]
+        """What the model wants done, of the items that are kept."""
+        return [calls.read(item) for item in self.history if item["type"] in calls.KINDS]
+
+    @property
+    def lost(self) -> Failure | None:
+        """Why a call among the items cannot be answered; None where all can."""
+        wanted = (item for item in self.output if item["type"] in calls.KINDS)
+        return next((why for item in wanted if (why := calls.trouble(item))), None)
 
     def take(self, event: Json) -> list[ev.Event]:
         """Return the events that `event` of the host's reports; an unknown one is reported as such.
@@ -119,19 +138,43 @@ class Reader:
 
     # --- items --------------------------------------------------------------------------------
 
-    def _place(self, event: Json) -> int:
-        place = event.get("output_index")
-        if isinstance(place, int):
-            return place
+    def _place(self, event: Json, *, begins: bool = False) -> int:
+        """Return which item an event is about.
+
+        Parameters
+        ----------
+        begins
+            Whether it may be about one that was not heard of before, although its place in the
+            output is taken: some hosts do not count.
+        """
+        index = event.get("output_index")
         item = event.get("item") or {}
-        name = str(event.get("item_id") or item.get("id") or "")
-        return self._places.setdefault(name, len(self._places))
+        name = str(event.get("item_id") or item.get("id") or item.get("call_id") or "")
+        if isinstance(index, int):
+            place = self._by_index.get(index)
+            is_other = begins and place in self._done and name != self._names.get(place or 0, "")
+            if place is None or (is_other and name):
+                place = self._by_index[index] = self._new(index)
+        elif name:
+            if name not in self._by_name:
+                self._by_name[name] = self._new()
+            place = self._by_name[name]
+        else:
+            place = len(self._ranks) - 1
+            if place < 0 or place in self._done:
+                place = self._new()
+        self._names.setdefault(place, name)
+        return place
+
+    def _new(self, index: int | None = None) -> int:
+        self._ranks.append(len(self._ranks) if index is None else index)
+        return len(self._ranks) - 1
 
     def _id(self, place: int) -> str:
         return f"{self._stem}.{place}"
 
     def _added(self, event: Json) -> list[ev.Event]:
-        place = self._place(event)
+        place = self._place(event, begins=True)
         item = read_item(event["item"], self._id(place), "in_progress")
         if item is None or place in self._shown:
             return []
@@ -139,7 +182,7 @@ class Reader:
         return [ev.ItemStarted(item)]
 
     def _finished(self, event: Json) -> list[ev.Event]:
-        place, raw = self._place(event), event["item"]
+        place, raw = self._place(event, begins=True), event["item"]
         if place in self._done or not isinstance(raw.get("type"), str):
             return []
         item = read_item(raw, self._id(place), "completed")
@@ -179,9 +222,7 @@ class Reader:
     def _completed(self, event: Json) -> list[ev.Event]:
         self.is_over = True
         response = event.get("response") or {}
-        found: list[ev.Event] = []
-        if not self._done:
-            found.extend(self._late(response.get("output") or ()))
+        found = self._late(response.get("output") or ())
         found.extend(self._unfinished())
         usage = response.get("usage") or {}
         if usage:
@@ -191,10 +232,15 @@ class Reader:
         return found
 
     def _late(self, output: Any) -> list[ev.Event]:
-        """Take the items from the last event, where a host sent them nowhere else."""
+        """Take from the last event what a host has sent nowhere else."""
         found: list[ev.Event] = []
-        for place, item in enumerate(output):
-            found.extend(self._finished({"output_index": place, "item": item}))
+        known = {name for item in self._done.values() if (name := _name(item))}
+        for index, item in enumerate(output):
+            place = self._by_index.get(index)
+            there = self._done.get(-1 if place is None else place, {})
+            is_there = there.get("type") == item.get("type") or _name(item) in known
+            if not is_there:
+                found.extend(self._finished({"output_index": index, "item": item}))
         return found
 
     def _unfinished(self) -> list[ev.Event]:
@@ -206,6 +252,19 @@ class Reader:
                 item = {"type": "message", "role": "assistant", "content": [said]}
                 found.extend(self._finished({"output_index": place, "item": item}))
         return [*found, *self.closing()]
+
+
+def _name(item: Json) -> str:
+    return str(item.get("call_id") or item.get("id") or "")
+
+
+_SEARCHES: Final = ("search", "open_page", "find_in_page")
+
+
+def _searches(item: Json) -> bool:
+    """Whether a search can be sent again: hosts refuse kinds that they themselves have sent."""
+    action = item.get("action")
+    return isinstance(action, dict) and action.get("type") in _SEARCHES
 
 
 def _failed(event: Json) -> list[ev.Event]:

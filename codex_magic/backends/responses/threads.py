@@ -57,6 +57,10 @@ class Threads(seats.Seats):
             self._models.setdefault(seat.thread_id, model)
             return replace(seat, model=model, notices=(*seat.notices, *troubles)), log
 
+    def log(self, thread_id: str) -> ThreadLog:
+        """Return the log of a thread that was seated, opened again where it was let go."""
+        return self._store.open(thread_id)
+
     def _open_model(self, thread_id: str) -> str | None:
         return self._models.get(thread_id) if self._store.held(thread_id) else None
 

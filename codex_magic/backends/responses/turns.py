@@ -8,28 +8,32 @@ Whatever the model is told or says stands in the thread's log before anything is
 from __future__ import annotations
 
 import logging
-import queue
 import random
 import threading
 import time
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from codex_magic import events as ev
-from codex_magic.backends.base import Mailbox, ToolAnswer
-from codex_magic.backends.responses import calls, wire
+from codex_magic.backends.responses import wire
 from codex_magic.backends.responses.client import AbortedError
 from codex_magic.backends.responses.compaction import Compactor, Weight
 from codex_magic.backends.responses.failures import Failure
 from codex_magic.backends.responses.reader import ENDED_EARLY, Reader
 from codex_magic.backends.responses.replay import portable
+from codex_magic.backends.responses.waiting import StoppedError, Waiting
 from codex_magic.errors import CellError, CodexMagicError
 from codex_magic.items import Text, UserMessage
+from codex_magic.mask import mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from codex_magic.backends.base import Mailbox, ToolAnswer
     from codex_magic.backends.responses.client import Stream
     from codex_magic.backends.responses.host import Host
     from codex_magic.backends.responses.log import ThreadLog
@@ -37,14 +41,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-
-ABORTED: Final = ToolAnswer(
-    "outcome: aborted - the turn was over before this was done", success=False
-)
-
-
-class _StoppedError(Exception):
-    """The turn is to end here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +53,7 @@ class Given:
     account: str
     prompt: str
     weight: Weight
+    secrets: tuple[str, ...] = ()
 
 
 class RunningTurn:
@@ -77,21 +74,22 @@ class RunningTurn:
         self._given = given
         self._opening = opening
         self._mailbox = mailbox
-        self._answers: queue.SimpleQueue[tuple[int, ToolAnswer] | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._stream: Stream | None = None
         self._guard = threading.Lock()
         self._steers: list[str] = []
         self._takes_no_more = False
-        self._requests = 0
+        self._before = 0
         self._responses = 0
         self._breaks = 0
         self._turn_state = ""
+        self._waiting = Waiting(self._report, self._keep, self._stop)
         self._compactor = Compactor(
             given.host,
             given.log,
             given.asking,
             given.weight,
+            opening=opening,
             events=self._events,
             report=self._report,
         )
@@ -104,7 +102,7 @@ class RunningTurn:
 
     def answer(self, request_id: int, answer: ToolAnswer) -> None:
         """Take the answer to a `ToolCallRequested`; too late is not an error."""
-        self._answers.put((request_id, answer))
+        self._waiting.answer(request_id, answer)
 
     def interrupt(self) -> None:
         """End the turn, wherever it is."""
@@ -112,7 +110,7 @@ class RunningTurn:
             self._takes_no_more = True
             self._stop.set()
             stream = self._stream
-        self._answers.put(None)
+        self._waiting.wake()
         if stream is not None:
             stream.abort()
 
@@ -131,9 +129,10 @@ class RunningTurn:
         said = UserMessage(id=f"steer {uuid.uuid4()}", status="completed", text=Text(text))
         self._mailbox.put(ev.ItemCompleted(said))
 
-    def join(self, timeout_s: float) -> None:
-        """Wait for its OS thread."""
-        self._thread.join(timeout_s)
+    def is_over(self, within_s: float) -> bool:
+        """Wait for its OS thread, and return whether it has ended."""
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
 
     # --- the loop -----------------------------------------------------------------------------
 
@@ -143,7 +142,7 @@ class RunningTurn:
         self._report(ev.TurnStarted(self.id, at=time.time()))
         try:
             self._through()
-        except (_StoppedError, AbortedError):
+        except (StoppedError, AbortedError):
             status = "interrupted"
         except Failure as failure:
             status, error = "failed", ev.TurnError(message=failure.message, kind=failure.kind)
@@ -153,6 +152,8 @@ class RunningTurn:
             log.exception("a turn failed")
             said = f"codex_magic itself failed: {type(failure).__name__}"
             status, error = "failed", ev.TurnError(message=said, kind="internal")
+        if error is not None:
+            error = msgspec.structs.replace(error, message=self._masked(error.message))
         self._end(status)
         self._report(ev.TurnCompleted(status, error, at=time.time()))
 
@@ -160,6 +161,7 @@ class RunningTurn:
         with self._guard:
             self._takes_no_more = True
         try:
+            self._keep(self._added())  # what a person has said is for the next turn to answer
             self._given.log.end_turn(status)
             self._tell_of_the_log()
         except Exception:  # likewise
@@ -168,30 +170,27 @@ class RunningTurn:
     def _through(self) -> None:
         given = self._given
         model, account = given.asking.model, given.account
-        before, now = (given.log.model, given.log.account), (model, account)
-        if given.log.items and before != now:
+        if (given.log.model, given.log.account) != (model, account):
             # Sealed thoughts are good only for the model and the account that they came from.
-            kept = portable(given.log.items, same=False)
-            if len(kept) != len(given.log.items):
-                given.log.compact(kept)
-                given.weight.tokens = given.weight.items = 0
+            self._before = len(given.log.items)
         given.log.begin_turn(self.id, model=model, account=account, prompt=given.prompt)
         self._keep(self._opening)
         while True:
             if self._compactor.is_needed():
                 self._compact()
-            reader = self._respond()
-            wanted = reader.calls
-            if wanted:
-                self._keep(self._done(wanted))
-            if self._says_more():
-                continue
-            if not wanted and self._is_last():
+            if not self._goes_on() and self._is_last():
                 return
 
     def _report(self, event: ev.Event) -> None:
         """Put an event into the mailbox."""
         self._mailbox.put(event)
+
+    def _warn(self, text: str) -> None:
+        self._report(ev.Notice(self._masked(text), "warning"))
+
+    def _masked(self, text: str) -> str:
+        """Return what a host said without what it was shown."""
+        return mask(text, self._given.secrets)
 
     def _keep(self, items: Sequence[Json]) -> None:
         if items:
@@ -203,11 +202,11 @@ class RunningTurn:
         while notices:
             self._report(ev.Notice(notices.pop(0), "warning"))
 
-    def _says_more(self) -> bool:
+    def _added(self) -> list[Json]:
+        """Take what a person has added since the last request."""
         with self._guard:
             steers, self._steers = self._steers, []
-        self._keep([wire.text_item("user", text) for text in steers])
-        return bool(steers)
+        return [wire.text_item("user", text) for text in steers]
 
     def _is_last(self) -> bool:
         """Whether nothing was added in the last moment; from here on nothing can be."""
@@ -217,39 +216,77 @@ class RunningTurn:
 
     # --- asking -------------------------------------------------------------------------------
 
-    def _respond(self) -> Reader:
-        """Return the model's next response; one that breaks off is asked for again.
+    def _goes_on(self) -> bool:
+        """Have the model respond once, and its calls run; return whether it must be asked again.
 
-        Items that arrived whole before a break are kept and count: so a call among them is run once,
-        and nothing is paid for twice.
+        What arrived whole before a break is kept and counts: a call among it is run once, and
+        nothing is paid for twice.
         """
-        while True:
-            self._responses += 1
-            reader = Reader(f"{self.id}.{self._responses}")
-            try:
-                self._read(reader)
-            except (Failure, AbortedError, _StoppedError) as ending:
-                for found in reader.closing():
-                    self._report(found)
-                self._keep(_whole(reader.history))
-                if not isinstance(ending, Failure):
-                    self._abandon(reader.calls)
-                    raise
-                self._mend(ending)
-                if reader.calls:
-                    return reader
-            else:
-                self._breaks, self._has_compacted = 0, False
-                self._keep(reader.history)
-                self._compactor.counted(reader.tokens)
-                if not reader.output:
-                    self._report(ev.Notice("the model answered nothing", "warning"))
-                return reader
+        self._responses += 1
+        reader = Reader(f"{self.id}.{self._responses}")
+        try:
+            self._read(reader)
+        except (Failure, AbortedError, StoppedError) as ending:
+            self._broken(reader, ending)
+            return True
+        self._settle()
+        self._keep(reader.history)
+        self._compactor.counted(reader.tokens)
+        if not reader.output:
+            self._warn("the model answered nothing")
+        if reader.lost is not None:
+            self._waiting.abandon(reader.calls)
+            raise reader.lost
+        is_again, self._breaks, self._has_compacted = self._breaks > 0, 0, False
+        self._waiting.run(reader.calls, is_again=is_again)
+        return bool(reader.calls)
+
+    def _broken(self, reader: Reader, ending: Exception) -> None:
+        """Keep what is whole of a response that broke off, and mend what can be mended."""
+        for found in reader.closing():
+            self._report(found)
+        self._keep(_whole(reader.history))
+        mending = self._mending(ending) if isinstance(ending, Failure) else None
+        if mending is None or reader.lost is not None:
+            self._waiting.abandon(reader.calls)
+            self._forget_images(ending)
+            raise reader.lost or ending
+        self._waiting.run(reader.calls, is_again=self._breaks > 0)
+        mending()
+
+    def _settle(self) -> None:
+        """Part with the sealed thoughts of another model, now that this one has answered."""
+        if self._before:
+            items = self._given.log.items
+            kept = self._sent()
+            if len(kept) != len(items):
+                self._given.log.compact(kept)
+                self._given.weight.tokens = self._given.weight.items = 0
+            self._before = 0
+
+    def _forget_images(self, ending: Exception) -> None:
+        """Take back images that the host refused: it would refuse them with each later turn."""
+        is_refused = isinstance(ending, Failure) and ending.status in REFUSED
+        if not is_refused or self._responses > 1 or not wire.has_images(self._opening):
+            return
+        mine = {id(item) for item in self._opening}
+        items = self._given.log.items
+        self._given.log.compact(
+            [wire.without_images(item) if id(item) in mine else item for item in items]
+        )
+        self._warn("the images of this turn are not kept in the thread")
+
+    def _sent(self) -> list[Json]:
+        """Return the thread as it is sent."""
+        items = self._given.log.items
+        own = portable(items[self._before :], same=True)
+        return [*portable(items[: self._before], same=False), *own]
 
     def _read(self, reader: Reader) -> None:
         """Send the thread, and report what comes back until it is over."""
-        items = portable(self._given.log.items, same=True)
-        body = wire.body(self._given.asking, items, without=self._given.host.without)
+        self._keep(self._added())
+        asking, host = self._given.asking, self._given.host
+        body = wire.body(asking, self._sent(), without=host.left_out(asking.model))
         for event in self._events(body):
             for found in reader.take(event):
                 self._report(found)
@@ -262,111 +299,76 @@ class RunningTurn:
 
         Raises
         ------
-        Failure, AbortedError
+        Failure, AbortedError, StoppedError
             The request failed; the turn is to stop.
         """
-        host = self._given.host
         headers = wire.of_thread(self._given.asking.thread_id, self._turn_state)
-        with host.client.stream(body, headers=headers) as stream:
+        stream = self._given.host.client.stream(body, headers=headers)
+        with self._guard:
+            if self._stop.is_set():
+                raise StoppedError
+            self._stream = stream
+        try:
+            with stream:
+                self._told(stream.headers)
+                yield from stream
+        finally:
             with self._guard:
-                self._stream = stream
-                stopped = self._stop.is_set()
-            if stopped:
-                raise _StoppedError
-            try:
-                for number, event in enumerate(stream):
-                    if number == 0:
-                        self._told(stream.headers)
-                    yield event
-            finally:
-                with self._guard:
-                    self._stream = None
+                self._stream = None
 
     def _told(self, headers: Mapping[str, str]) -> None:
         self._given.host.told(headers)
         self._turn_state = headers.get(wire.TURN_STATE) or self._turn_state
         model, asked = headers.get("openai-model"), self._given.asking.model
-        if model and not model.startswith(asked) and self._requests == 0:
-            self._report(ev.Notice(f"{asked} was replaced by {model}", "warning"))
+        if model and not model.startswith(asked) and self._responses == 1:
+            self._warn(f"{asked} was replaced by {model}")
 
-    def _mend(self, failure: Failure) -> None:
-        """Do what lets the request be sent again; raise the failure where nothing does."""
-        host = self._given.host
-        if failure.kind == "contextWindowExceeded" and not self._has_compacted:
-            self._compact()
-            return
+    # --- mending ------------------------------------------------------------------------------
+
+    def _mending(self, failure: Failure) -> Callable[[], None] | None:
+        """Return what lets the request be sent again; None where nothing does."""
+        host, model = self._given.host, self._given.asking.model
+        if failure.kind == "contextWindowExceeded":
+            return None if self._has_compacted else self._compact
         part = wire.refused(failure.message) if failure.status == BAD_REQUEST else ""
-        if part and part not in host.without:
-            host.without |= {part}
-            said = f"{host.base_url} does not take {part}; it is left out from now on"
-            self._report(ev.Notice(said, "warning"))
-            return
-        self._wait(failure)
+        if part and part not in host.left_out(model):
+            return partial(self._leave_out, part)
+        jitter = random.uniform(-1, 1)  # noqa: S311 - not a secret
+        wait_s = host.patience.wait_s(failure, self._breaks + 1, jitter)
+        return None if wait_s is None else partial(self._wait, failure, wait_s)
+
+    def _leave_out(self, part: str) -> None:
+        host, model = self._given.host, self._given.asking.model
+        host.leave_out(model, part)
+        self._warn(f"{model} at {host.base_url} does not take {part}; it is left out from now on")
+
+    def _wait(self, failure: Failure, wait_s: float) -> None:
+        self._breaks += 1
+        retries = self._given.host.patience.retries
+        self._warn(f"Reconnecting {self._breaks}/{retries}: {failure.message}")
+        if self._stop.wait(wait_s):
+            raise StoppedError
 
     def _compact(self) -> None:
         self._has_compacted = True
         while True:
             try:
-                self._compactor.compact()
+                self._compactor.compact(self._sent())
             except Failure as failure:
-                self._wait(failure)
+                if failure.kind == "contextWindowExceeded":
+                    raise
+                mending = self._mending(failure)
+                if mending is None:
+                    raise
+                mending()
             else:
+                self._before = 0
                 return
-
-    def _wait(self, failure: Failure) -> None:
-        """Wait until a request may be sent again; raise the failure where it may not."""
-        host = self._given.host
-        jitter = random.uniform(-1, 1)  # noqa: S311 - not a secret
-        wait_s = host.patience.wait_s(failure, self._breaks + 1, jitter)
-        if wait_s is None:
-            raise failure
-        self._breaks += 1
-        again = f"Reconnecting {self._breaks}/{host.patience.retries}"
-        self._report(ev.Notice(f"{again}: {failure.message}", "warning"))
-        if self._stop.wait(wait_s):
-            raise _StoppedError
-
-    # --- having calls done --------------------------------------------------------------------
-
-    def _done(self, wanted: Sequence[calls.Call]) -> list[Json]:
-        """Have calls run, and return the items that answer them; all of them, whatever happens."""
-        places: dict[int, tuple[int, int]] = {}
-        answers = [[ABORTED] * len(call.asked) for call in wanted]
-        try:
-            for i, call in enumerate(wanted):
-                for j, asked in enumerate(call.asked):
-                    self._requests += 1
-                    places[self._requests] = i, j
-                    self._report(
-                        ev.ToolCallRequested(
-                            self._requests, asked.call_id, asked.tool, asked.arguments
-                        )
-                    )
-            while places:
-                request_id, answer = self._answered()
-                if (place := places.pop(request_id, None)) is not None:
-                    answers[place[0]][place[1]] = answer
-        except BaseException:
-            self._keep(_outputs(wanted, answers))
-            raise
-        return _outputs(wanted, answers)
-
-    def _answered(self) -> tuple[int, ToolAnswer]:
-        answered = self._answers.get()
-        if answered is None or self._stop.is_set():
-            raise _StoppedError
-        return answered
-
-    def _abandon(self, wanted: Sequence[calls.Call]) -> None:
-        """Answer calls that are never run: an open one would spoil the thread."""
-        self._keep(_outputs(wanted, [[ABORTED] * len(call.asked) for call in wanted]))
 
 
 BAD_REQUEST: Final = 400
-
-
-def _outputs(wanted: Sequence[calls.Call], answers: Sequence[Sequence[ToolAnswer]]) -> list[Json]:
-    return [calls.output(call, given) for call, given in zip(wanted, answers, strict=True)]
+REFUSED: Final = frozenset({400, 413, 422})
+"""Statuses by which a host says that it does not like what it was sent."""
 
 
 def _whole(output: Sequence[Json]) -> list[Json]:

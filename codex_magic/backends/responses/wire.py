@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from codex_magic.auth.credentials import Credential
     from codex_magic.backends.base import TurnInput
+    from codex_magic.turn import TurnRequest
 
 Json = dict[str, Any]
 
@@ -163,14 +164,20 @@ OPTIONAL: Final = frozenset(
 """What a request can do without, on hosts that do not know it."""
 
 _NAMED: Final = re.compile(
-    r"(?:un(?:supported|known|recognized|expected)|not (?:supported|allowed|permitted))[^'\"`:]{0,40}"
-    r"(?:parameter|argument|field|key|input)?s?\W{1,4}([a-z_]+(?:\.[a-z_]+)*)",
+    r"(?:unsupported|unknown|unrecognized|unexpected) (?:parameter|argument|field|key|property)\W+"
+    r"([a-z_]+(?:\.[a-z_]+)*)",
     re.IGNORECASE,
 )
+_SEALED: Final = "encrypted content is not supported"
 
 
 def refused(message: str) -> str:
-    """Return which part of a body that can be left out a 400 names; empty for none."""
+    """Return which part of a body that can be left out a 400 names; empty for none.
+
+    A value that is refused is not a part: it is for the person to choose another.
+    """
+    if _SEALED in message.lower():
+        return "include"
     found = (name for name in _NAMED.findall(message) if name in OPTIONAL)
     return next(found, "")
 
@@ -188,21 +195,15 @@ def text_item(role: str, text: str) -> Json:
     }
 
 
-def opening(turn: TurnInput, history: Sequence[Json], takes: Profile) -> list[Json]:
-    """Return the items that begin a turn: notes that say something new, then the prompt.
-
-    Raises
-    ------
-    CellError
-        An image is named by its address, which this host does not fetch.
-    """
+def opening(turn: TurnInput, history: Sequence[Json]) -> list[Json]:
+    """Return the items that begin a turn: notes that say something new, then the prompt."""
     notes = [text_item("developer", _tagged(name, text)) for name, text in turn.context.items()]
-    quoted = [
+    notes += [
         text_item("user", _tagged(f"external_{name}", text)) for name, text in turn.project.items()
     ]
     # A note on images is about those of its own turn.
     new = [note for note in notes if note != _latest(history, note) or _head(note) == IMAGES]
-    return [*new, *quoted, _prompt(turn, takes)]
+    return [*new, _prompt(turn)]
 
 
 IMAGES: Final = "<images>"
@@ -215,7 +216,7 @@ def _tagged(name: str, text: str) -> str:
 def _latest(history: Sequence[Json], note: Json) -> Json | None:
     """Return the last note of the same name that the thread already has."""
     head = _head(note)
-    same = (item for item in reversed(history) if item.get("role") == "developer")
+    same = (item for item in reversed(history) if item.get("role") == note["role"])
     return next((item for item in same if _head(item) == head), None)
 
 
@@ -224,17 +225,42 @@ def _head(note: Json) -> str:
     return str(content[0].get("text") or "").partition("\n")[0]
 
 
-def _prompt(turn: TurnInput, takes: Profile) -> Json:
-    content: list[Json] = []
-    for image in turn.request.images:
-        if not takes.fetches and not image.url.startswith("data:"):
-            raise CellError(
-                f"{image.name} is an address, which a ChatGPT sign-in does not fetch",
-                hint="Save the image in a file, and name the file",
-            )
-        content.append({"type": "input_image", "image_url": image.url, "detail": "auto"})
-    content.append({"type": "input_text", "text": well_formed(turn.request.prompt)})
-    return {"type": "message", "role": "user", "content": content}
+def _prompt(turn: TurnInput) -> Json:
+    images = [
+        {"type": "input_image", "image_url": image.url, "detail": "auto"}
+        for image in turn.request.images
+    ]
+    prompt = {"type": "input_text", "text": well_formed(turn.request.prompt)}
+    return {"type": "message", "role": "user", "content": [*images, prompt]}
+
+
+def check_images(request: TurnRequest, takes: Profile) -> None:
+    """Make sure that a host can get at the images of a turn.
+
+    Raises
+    ------
+    CellError
+        One is named by its address, which this host does not fetch.
+    """
+    far = (image for image in request.images if not image.url.startswith("data:"))
+    if not takes.fetches and (image := next(far, None)) is not None:
+        raise CellError(
+            f"{image.name} is an address, which a ChatGPT sign-in does not fetch",
+            hint="Save the image in a file, and name the file",
+        )
+
+
+def has_images(items: Sequence[Json]) -> bool:
+    """Whether an image is among what is said in `items`."""
+    return any(
+        part.get("type") == "input_image" for item in items for part in item.get("content") or ()
+    )
+
+
+def without_images(item: Json) -> Json:
+    """Return a message without its images."""
+    kept = [part for part in item.get("content") or () if part.get("type") != "input_image"]
+    return {**item, "content": kept}
 
 
 def said(items: Sequence[Json]) -> list[tuple[str, str]]:
