@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from codex_magic.auth import browser as by_browser
 from codex_magic.auth import device as by_device
 from codex_magic.auth import document, exchange, homes, personal, places
 from codex_magic.errors import BackendError, CellError, SetupError
@@ -44,8 +43,11 @@ def browser(environ: Mapping[str, str], *, account: str | None = None) -> Browse
     SetupError
         The ports that the browser would answer to are taken.
     """
+    # It brings a web server along, which no turn needs.
+    from codex_magic.auth.browser import BrowserSignIn  # noqa: PLC0415 - at first use
+
     homes.ours(environ, account)
-    return by_browser.BrowserSignIn(environ, account)
+    return BrowserSignIn(environ, account)
 
 
 def with_key(environ: Mapping[str, str], key: str, *, account: str | None = None) -> None:
