@@ -34,16 +34,24 @@ _SHAPES: Final = re.compile(
 _BEARER: Final = re.compile(r"(bearer )[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE)
 
 SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL", re.IGNORECASE)
+NAMED: Final = "CODEX_MAGIC_ENV_KEY"
+"""Its value is the name of one more such variable; see `Settings.env_key`."""
+
 _SHORTEST: Final = 8  # shorter values (a "1", a user name) stand in ordinary text by chance
 
 
+def is_secret(name: str, environ: Mapping[str, str]) -> bool:
+    """Whether the variable `name` holds a secret, by its name or because it is named as a key's."""
+    return bool(SECRET_NAME.search(name)) or name == environ.get(NAMED)
+
+
 def known_secrets(environ: Mapping[str, str] | None = None) -> frozenset[str]:
-    """Return the values of the variables whose names say that they are secret."""
+    """Return the values of the variables that hold secrets."""
     environ = os.environ if environ is None else environ
     return frozenset(
         value
         for name, value in environ.items()
-        if SECRET_NAME.search(name) and len(value) >= _SHORTEST and not value.startswith("/")
+        if is_secret(name, environ) and len(value) >= _SHORTEST and not value.startswith("/")
     )
 
 

@@ -136,7 +136,17 @@ class Settings:
 
     def __repr__(self) -> str:
         shown = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name not in SECRET)
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown)})"
+        return f"Settings({', '.join(f'{name}={_shown(name, value)!r}' for name, value in shown)})"
+
+
+def _shown(name: str, value: Any) -> Any:
+    """Return a setting as it may be read; of an address, what stands before a query or a name."""
+    if name not in ("base_url", "token_url") or not value:
+        return value
+    scheme, _, rest = value.partition("://")
+    place = rest.partition("?")[0].partition("#")[0]
+    host, slash, path = place.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:

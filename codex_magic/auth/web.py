@@ -154,8 +154,16 @@ def ask(asked: Ask, environ: Mapping[str, str], line: Line | None = None) -> Rep
         )
     host, line, began = hosts.shown(asked.url), line or Line(), time.monotonic()
     try:
-        with line._within(asked.timeout_s), _client(asked, environ) as client:  # noqa: SLF001 - of this module
-            return _sent(client, asked, line)
+        # The client around a transport logs addresses whole, and what stands in one may be secret.
+        with (
+            line._within(asked.timeout_s),  # noqa: SLF001 - of this module
+            httpx2.HTTPTransport(
+                verify=route.trusted(asked.url, environ),
+                proxy=route.proxy(asked.url, environ),
+                trust_env=False,
+            ) as transport,
+        ):
+            return _sent(transport, asked, line)
     except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as error:
         late = time.monotonic() - began >= asked.timeout_s
         why = f"it did not answer within {asked.timeout_s:g} s" if late else _why(error)
@@ -164,15 +172,8 @@ def ask(asked: Ask, environ: Mapping[str, str], line: Line | None = None) -> Rep
     )
 
 
-def _sent(client: httpx2.Client, asked: Ask, line: Line) -> Reply:
-    request = client.build_request(
-        asked.method,
-        asked.url,
-        json=asked.json,
-        data=asked.form,
-        extensions={"trace": line._trace},  # noqa: SLF001 - of this module
-    )
-    response = client.send(request, stream=True)
+def _sent(transport: httpx2.HTTPTransport, asked: Ask, line: Line) -> Reply:
+    response = transport.handle_request(_request(asked, line))
     try:
         content = b""
         for piece in response.iter_bytes():
@@ -187,7 +188,7 @@ def _sent(client: httpx2.Client, asked: Ask, line: Line) -> Reply:
         response.close()
 
 
-def _client(asked: Ask, environ: Mapping[str, str]) -> httpx2.Client:
+def _request(asked: Ask, line: Line) -> httpx2.Request:
     from importlib.metadata import version  # noqa: PLC0415 - it reads the disk
 
     import httpx2  # noqa: PLC0415 - see above
@@ -199,12 +200,16 @@ def _client(asked: Ask, environ: Mapping[str, str]) -> httpx2.Client:
     }
     if asked.bearer:
         headers["Authorization"] = f"Bearer {asked.bearer}"
-    return httpx2.Client(
+    return httpx2.Request(
+        asked.method,
+        asked.url,
         headers=headers,
-        verify=route.trusted(asked.url, environ),
-        proxy=route.proxy(asked.url, environ),
-        timeout=asked.timeout_s,
-        trust_env=False,
+        json=asked.json,
+        data=asked.form,
+        extensions={
+            "timeout": httpx2.Timeout(asked.timeout_s).as_dict(),
+            "trace": line._trace,  # noqa: SLF001 - of this module
+        },
     )
 
 

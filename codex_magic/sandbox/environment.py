@@ -1,7 +1,7 @@
 """The variables a command gets.
 
 A confined command gets a list of harmless ones, made anew. A command with full access gets the
-person's own, less the names that look like secrets. Either way what the caller adds comes last.
+person's own, less those that hold secrets. Either way what the caller adds comes last.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from codex_magic import binary
-from codex_magic.mask import SECRET_NAME
+from codex_magic.mask import is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,8 +56,8 @@ def confined(
 def open_to_all(
     extra: Mapping[str, str], environ: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """Return the person's variables, less those that look like secrets."""
-    kept = {name: value for name, value in environ.items() if not SECRET_NAME.search(name)}
+    """Return the person's variables, less those that hold secrets."""
+    kept = {name: value for name, value in environ.items() if not is_secret(name, environ)}
     return {**kept, "TERM": "dumb", **extra}
 
 

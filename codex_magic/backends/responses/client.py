@@ -140,7 +140,7 @@ class Client:
             found = None
         if isinstance(found, dict):
             return found
-        raise failures.of_status(answer.status, answer.headers, whole)
+        raise failures.of_status(answer.status, answer.headers, whole, secrets=answer.secrets)
 
     @contextmanager
     def _streamed(self, line: Line, body: bytes, headers: Mapping[str, str]) -> Iterator[Answer]:
@@ -152,7 +152,9 @@ class Client:
             kind = answer.headers.get("content-type", "text/event-stream")
             if kind.partition(";")[0].strip().lower() != "text/event-stream":
                 whole = answer.read(LONGEST_BODY, idle_s)
-                raise failures.of_status(answer.status, answer.headers, whole)
+                raise failures.of_status(
+                    answer.status, answer.headers, whole, secrets=answer.secrets
+                )
             yield answer
 
     @contextmanager

@@ -36,12 +36,21 @@ _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class Answer:
-    """An answer of which status and headers are there; the body is still to come."""
+    """An answer of which status and headers are there; the body is still to come.
 
-    def __init__(self, response: httpcore2.Response, line: Line, host: str) -> None:
+    Attributes
+    ----------
+    secrets
+        What was shown for it; some hosts repeat that where they complain.
+    """
+
+    def __init__(
+        self, response: httpcore2.Response, line: Line, host: str, secrets: tuple[str, ...]
+    ) -> None:
         self._response = response
         self._line = line
         self.host = host
+        self.secrets = secrets
         self.status: int = response.status
         self.headers: dict[str, str] = {}
         for raw_name, raw_value in response.headers:
@@ -114,14 +123,14 @@ class Exchange:
         credential = None if self._source is None else self._source.current()
         answer = self._send(request, credential, line, silent_s)
         if answer.status == UNAUTHORIZED and self._source is not None and credential is not None:
-            refusal = self._refusal(answer, credential, line)
+            refusal = self._refusal(answer, line)
             renewed = self._source.renewed(credential)
             if renewed.token == credential.token:
                 raise refusal
             credential = renewed
             answer = self._send(request, credential, line, silent_s)
         if answer.status not in SUCCESS:
-            raise self._refusal(answer, credential, line)
+            raise self._refusal(answer, line)
         return answer
 
     def close(self) -> None:
@@ -155,7 +164,8 @@ class Exchange:
         )
         with outages.failing(line, where.name, silent_s, is_begun=False), sockets.through(line):
             response = self._pool(where).handle_request(prepared)
-        return Answer(response, line, where.name)
+        secrets = () if credential is None else (credential.token,)
+        return Answer(response, line, where.name, secrets)
 
     def _pool(self, where: Address) -> httpcore2.ConnectionPool:
         key = (where.scheme, where.host, where.port)
@@ -174,7 +184,7 @@ class Exchange:
             headers["content-length"] = str(len(request.body))
         return headers
 
-    def _refusal(self, answer: Answer, credential: Credential | None, line: Line) -> Failure:
+    def _refusal(self, answer: Answer, line: Line) -> Failure:
         line.allow(REFUSAL_S)
         try:
             body = answer.read(LONGEST_BODY, REFUSAL_S)
@@ -182,8 +192,7 @@ class Exchange:
             body = b""  # the status says enough
         finally:
             answer.close()
-        secrets = () if credential is None else (credential.token,)
-        return failures.of_status(answer.status, answer.headers, body, secrets=secrets)
+        return failures.of_status(answer.status, answer.headers, body, secrets=answer.secrets)
 
 
 def _written(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

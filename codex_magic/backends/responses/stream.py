@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import msgspec
+
 from codex_magic.backends.responses.failures import AbortedError, Failure
 from codex_magic.backends.responses.sse import Decoder
+from codex_magic.mask import MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from codex_magic.backends.responses.exchange import Answer
@@ -26,6 +29,9 @@ LAST_BYTES_S: Final = 0.05
 
 OVER: Final = frozenset({"response.completed", "response.failed", "response.incomplete"})
 """The last event of an answer."""
+
+COMPLAINTS: Final = frozenset({"response.failed", "error"})
+"""Events in words of the host, which may repeat what it was shown."""
 
 
 class Stream:
@@ -47,6 +53,7 @@ class Stream:
         self._line = line
         self._asked = asked
         self._idle_s = idle_s
+        self._secrets: tuple[str, ...] = ()
         self._pieces: Iterator[bytes] = iter(())
         self._is_over = False
 
@@ -63,7 +70,7 @@ class Stream:
             There is no credential to ask with, or no way there.
         """
         answer = self._asked.__enter__()
-        self.headers = answer.headers
+        self.headers, self._secrets = answer.headers, answer.secrets
         self._pieces = answer.pieces(self._idle_s)
         return self
 
@@ -97,7 +104,7 @@ class Stream:
             for event in events:
                 self._still_wanted()
                 self._is_over = event["type"] in OVER
-                yield event
+                yield _masked(event, self._secrets) if event["type"] in COMPLAINTS else event
                 if self._is_over:
                     return
             if decoder.failure is not None:
@@ -112,3 +119,11 @@ class Stream:
     def _still_wanted(self) -> None:
         if self._line.is_cut:
             raise AbortedError
+
+
+def _masked(event: Json, secrets: Sequence[str]) -> Json:
+    text = msgspec.json.encode(event)
+    for secret in secrets:
+        text = text.replace(msgspec.json.encode(secret)[1:-1], MASK.encode())
+    found: Json = msgspec.json.decode(text)
+    return found
