@@ -36,8 +36,8 @@ def name(wanted: str, settings: Settings, environ: Mapping[str, str]) -> str:
     """
     if wanted != AUTO:
         return wanted
-    if settings.base_url is not None:
-        return RESPONSES  # the Codex program takes its hosts from its own configuration
+    if settings.base_url is not None or _names_a_sign_in(settings):
+        return RESPONSES  # the Codex program has hosts and a sign-in of its own
     try:
         binary.candidates(environ)
     except SetupError:
@@ -47,6 +47,12 @@ def name(wanted: str, settings: Settings, environ: Mapping[str, str]) -> str:
             "there is no Codex program here, and nobody is signed in", hint=SIGN_IN
         ) from None
     return APP_SERVER
+
+
+def _names_a_sign_in(settings: Settings) -> bool:
+    """Whether a person has said whose credential is to be used, beyond Codex's own."""
+    named = (settings.account, settings.token_file, settings.env_key)
+    return any(named) or settings.token_source != "local"  # noqa: S105 - a kind of place
 
 
 def has_credential(settings: Settings, environ: Mapping[str, str]) -> bool:

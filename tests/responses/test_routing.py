@@ -19,12 +19,13 @@ def row(origin: Any = "NO_CONSTRAINT", override: Any = "NO_CONSTRAINT", name: st
 
 CASES: list[tuple[Any, Route]] = [
     ({"accounts": [row()]}, Route()),
-    ({"accounts": [row("https://eu.example", "us_cr")]}, Route("eu.example", "us_cr")),
+    ({"accounts": [row("https://eu.chatgpt.com", "us_cr")]}, Route("eu.chatgpt.com", "us_cr")),
     ({"accounts": [row(override="us"), row("https://x.example", name="b")]}, Route(override="us")),
     ({"accounts": [row("https://x.example"), row()]}, Route()),
-    ({"accounts": [row("http://eu.example")]}, Route()),
-    ({"accounts": [row("https://user@eu.example")]}, Route()),
+    ({"accounts": [row("http://eu.chatgpt.com")]}, Route()),
+    ({"accounts": [row("https://chatgpt.com@eu.example")]}, Route()),
     ({"accounts": [row(None, "a\r\nb: c")]}, Route()),
+    ({"accounts": [row("https://workspace.example")]}, Route()),
     ({"accounts": "all"}, Route()),
     ({"accounts": [row("https://x.example", name="b")]}, Route()),
     ({}, Route()),
@@ -40,7 +41,7 @@ def test_the_route_of_an_account(answer: Any, route: Route) -> None:
 
 def test_a_route_changes_the_host_alone() -> None:
     usual = "https://chatgpt.com/backend-api/codex"
-    assert Route("eu.example").url(usual) == "https://eu.example/backend-api/codex"
+    assert Route("eu.chatgpt.com").url(usual) == "https://eu.chatgpt.com/backend-api/codex"
     assert Route().url(usual) == usual
     assert Route(override="us").headers == {"x-openai-account-routing-override": "us"}
     assert Route().headers == {}

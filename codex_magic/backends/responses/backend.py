@@ -13,7 +13,7 @@ from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic import events as ev
-from codex_magic.auth import login, sources
+from codex_magic.auth import hosts, login, sources
 from codex_magic.backends.base import (
     Account,
     Mailbox,
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 CHATGPT_URL: Final = "CODEX_MAGIC_CHATGPT_URL"
 """Names another host in the place of ChatGPT's own, for a gateway that stands before it."""
+
+CHATGPTS: Final[frozenset[Kind]] = frozenset(("chatgpt", "accessToken"))
 
 UNOFFICIAL: Final = "a ChatGPT sign-in on the responses backend is unofficial: OpenAI documents it for its own programs"
 OFFICIAL: Final[frozenset[Kind]] = frozenset(("apiKey",))
@@ -283,7 +285,7 @@ class ResponsesBackend:
 
     def _made_host(self, takes: wire.Profile) -> Host:
         url = self._settings.base_url
-        if takes is wire.CHATGPT:
+        if url is None and takes is wire.CHATGPT:
             url = self._environ.get(CHATGPT_URL)
         return Host(
             takes=takes,
@@ -298,6 +300,9 @@ class ResponsesBackend:
     def _found_source(self) -> sources.Chosen:
         if self._source is None:
             kinds = sources.KINDS if self._settings.chatgpt else OFFICIAL
+            named = self._settings.base_url
+            if named is not None and hosts.is_openai(named):
+                kinds &= CHATGPTS if wire.CHATGPT_HOST in named else OFFICIAL
             self._source = sources.find(self._settings, self._environ, kinds=kinds)
         return self._source
 

@@ -87,9 +87,9 @@ class Client:
         return Stream(line, self._streamed(line, _json(body), headers or {}), self.patience.idle_s)
 
     def get(
-        self, path: str, params: Mapping[str, str] | None = None, *, within_s: float = ANSWER_S
+        self, path: str, params: Mapping[str, str] | None = None, *, within_s: float | None = None
     ) -> Json:
-        """Return what stands at `path` below the base, if it is there within this time.
+        """Return what stands at `path` below the base, if it is there within the time.
 
         Raises
         ------
@@ -127,9 +127,10 @@ class Client:
         self.close()
 
     def _whole(
-        self, method: str, where: Address, body: bytes = b"", *, within_s: float = ANSWER_S
+        self, method: str, where: Address, body: bytes = b"", *, within_s: float | None = None
     ) -> Json:
         headers = {"accept": "application/json", "accept-encoding": coding.ACCEPTED}
+        within_s = ANSWER_S if within_s is None else within_s
         with self._asked(Line(), Request(method, where, headers, body), within_s) as answer:
             whole = answer.read(LONGEST_ANSWER, within_s)
         if len(whole) > LONGEST_ANSWER:

@@ -81,7 +81,8 @@ class Host:
 
         self.client = client(base_url)
         credential = source.current() if source is not None else None
-        if takes is wire.CHATGPT and credential and credential.plan not in routing.PERSONAL:
+        is_usual = base_url == wire.CHATGPT.base_url  # a person who names a host means that one
+        if is_usual and credential and credential.plan not in routing.PERSONAL:
             self._route = self._asked_route(credential.account_id)
             if self._route.host:
                 self.client.close()

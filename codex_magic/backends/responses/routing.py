@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from codex_magic.auth import hosts
+
 PERSONAL: Final = frozenset({"", "free", "go", "plus", "pro", "prolite", "promax"})
 FREE: Final = "NO_CONSTRAINT"
 OVERRIDE: Final = "x-openai-account-routing-override"
@@ -47,7 +49,7 @@ def read(answer: Any, account_id: str) -> Route:
         for name in ("workspace_backend_origin", "account_routing_override")
     )
     parts = urlsplit(origin)
-    host = parts.netloc if parts.scheme == "https" and "@" not in parts.netloc else ""
+    host = parts.netloc if parts.scheme == "https" and hosts.is_openai(origin) else ""
     return Route(
         host, "" if override == FREE or not override.replace("_", "").isalnum() else override
     )
