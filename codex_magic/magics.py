@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import logging
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +31,9 @@ if TYPE_CHECKING:
     from codex_magic.account.signing import Door
     from codex_magic.cell import Inputs
     from codex_magic.session import Session
+    from codex_magic.structured.shape import Shape
     from codex_magic.turn import Turn, TurnRequest
+    from codex_magic.typed import Answered
 
 # What goes wrong has its line in the cell; its trace is for whoever listens to the log.
 logging.getLogger("codex_magic").addHandler(logging.NullHandler())
@@ -207,7 +208,11 @@ class CodexMagics(Magics):
         decided = request.new or request.resume or request.private or request.fork is not None
         if self._taken and not decided:
             request = replace(request, resume=self._taken)
-        self._run(request, cell.inputs(line))
+        named = cell.inputs(line)
+        request, shape = self._found(named, request)
+        answer = self._run(request, shape)
+        if named.out and answer.has_value:
+            self._bind(named.out, answer.value)
 
     def ask(self, prompt: Any, said: Mapping[str, Any]) -> Turn:
         """Run a turn on the current thread, in the running cell; see `codex_magic.ask`."""
@@ -215,6 +220,7 @@ class CodexMagics(Magics):
 
         here = _here()
         given = options.read(said, "turn", base=here)
+        shape = options.shape(given.values)
         if "approver" in given.values:
             raise CellError("in a notebook the person is asked", hint="Leave out approver")
         text, images = inputs.read(prompt, given.values.get("images", ()))
@@ -226,13 +232,14 @@ class CodexMagics(Magics):
             cwd=here.resolve(),
             thread=session.current,
             images=images,
+            shape=shape,
         )
         names = self._front.names() if session.settings.names else ()
         request = replace(request, names=names, reuse=session.settings.reuse)
         if self._taken:
             request = replace(request, resume=self._taken)
         session.attachment.news += given.news
-        return self._run(request, cell.Inputs())
+        return self._run(request, shape).turn
 
     @property
     def last(self) -> Turn | None:
@@ -246,15 +253,24 @@ class CodexMagics(Magics):
         session.at(place.path, place.cell_id, from_top=from_top)
         return session
 
-    def _run(self, request: TurnRequest, named: Inputs) -> Turn:
-        from codex_magic import inputs, typed  # noqa: PLC0415 - loading must stay light
+    def _found(self, named: Inputs, request: TurnRequest) -> tuple[TurnRequest, Shape | None]:
+        from codex_magic import inputs  # noqa: PLC0415 - loading must stay light
+
+        return inputs.find(named, request, _here(), self._shell.user_ns)
+
+    def _run(self, request: TurnRequest, shape: Shape | None) -> Answered:
+        from codex_magic import typed  # noqa: PLC0415 - loading must stay light
 
         session = self.session()
-        request, shape = inputs.find(named, request, _here(), self._shell.user_ns)
-        shown = partial(self._front.shown, widget=session.settings.widget)
         before = session.last
+
+        def play(request: TurnRequest) -> Turn:
+            shown = self._front.shown(request, widget=session.settings.widget)
+            with shown as (page, approver, notebook):
+                return session.run(request, page=page, approver=approver, notebook=notebook)
+
         try:
-            answer = typed.run(session, request, shape, shown)
+            answer = typed.run(session, request, shape, play)
         except KeyboardInterrupt:
             raise TurnInterrupted("the turn was stopped; what had arrived is kept") from None
         finally:
@@ -262,11 +278,14 @@ class CodexMagics(Magics):
                 self._taken = None
         if answer.turn.status == "failed":
             raise _failure(answer.turn)
-        if named.out and answer.has_value:
-            if said := inputs.shadows(named.out):
-                print(said)
-            self._shell.push({named.out: answer.value})
-        return answer.turn
+        return answer
+
+    def _bind(self, name: str, value: Any) -> None:
+        from codex_magic import inputs  # noqa: PLC0415 - loading must stay light
+
+        if said := inputs.shadows(name):
+            print(said)
+        self._shell.push({name: value})
 
     # --- subcommands --------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """A turn whose answer is a value: run, read by its shape, and asked once more where it does not fit.
 
-It runs turns and reads them. What a shape is, and where the value goes, is others' business.
+It has turns run and reads them. How a turn is run and shown, what a shape is, and where the value
+goes, is others' business.
 """
 
 from __future__ import annotations
@@ -12,16 +13,12 @@ from codex_magic.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
-    from codex_magic.approval import Approver
-    from codex_magic.page import Page
     from codex_magic.session import Session
     from codex_magic.structured.shape import Shape
-    from codex_magic.tools.notebook import Notebook
     from codex_magic.turn import Turn, TurnRequest
 
-    Shown = Callable[[TurnRequest], AbstractContextManager[tuple[Page, Approver, Notebook]]]
+    Play = Callable[[TurnRequest], Turn]
 
 ONCE_MORE: Final = (
     "Your answer does not fit the schema that it was asked for in. {problem}\n"
@@ -50,15 +47,15 @@ class Answered:
         return self.turn.status == "completed"
 
 
-def run(session: Session, request: TurnRequest, shape: Shape | None, shown: Shown) -> Answered:
+def run(session: Session, request: TurnRequest, shape: Shape | None, play: Play) -> Answered:
     """Run a turn and return its answer, after a second turn on the thread where it does not fit.
 
     Parameters
     ----------
     request
         Its schema is that of `shape`.
-    shown
-        Opens where a turn is shown; entered once for each turn.
+    play
+        Runs one turn on `session`.
 
     Raises
     ------
@@ -67,7 +64,7 @@ def run(session: Session, request: TurnRequest, shape: Shape | None, shown: Show
     CodexMagicError, KeyboardInterrupt
         As for `Session.run`.
     """
-    turn = _one(session, request, shown)
+    turn = play(request)
     if turn.status != "completed" or shape is None:
         return Answered(turn, turn.final_response if turn.status == "completed" else None)
     try:
@@ -78,7 +75,7 @@ def run(session: Session, request: TurnRequest, shape: Shape | None, shown: Show
     if session.tape is None or session.tape.has(again.prompt):
         told = f"the answer did not fit the schema: {problem}; asked once more"
         session.attachment.news.append(told)
-        turn = _one(session, again, shown)
+        turn = play(again)
         if turn.status != "completed":
             return Answered(turn)
         try:
@@ -87,13 +84,8 @@ def run(session: Session, request: TurnRequest, shape: Shape | None, shown: Show
             problem = _sentence(error)
     raise BackendError(
         f"the answer does not fit {shape.name}: {problem}",
-        hint="It is kept as text; run the cell again, or ask for less at once",
+        hint="It is kept as text; ask once more, or for less at once",
     )
-
-
-def _one(session: Session, request: TurnRequest, shown: Shown) -> Turn:
-    with shown(request) as (page, approver, notebook):
-        return session.run(request, page=page, approver=approver, notebook=notebook)
 
 
 def _again(request: TurnRequest, turn: Turn, problem: str) -> TurnRequest:

@@ -12,13 +12,18 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypedDict
 
+import msgspec
+import pydantic
 import pytest
 
 import codex_magic
 from codex_magic import events as ev
+from codex_magic import typed
 from codex_magic.api import (
     ApprovalMode,
     AsyncCodex,
@@ -572,11 +577,11 @@ def test_both_spellings_mean_the_same(
 
 def test_what_is_said_to_a_turn_holds_for_those_behind_it(world: World) -> None:
     thread = world.codex().thread_start(sandbox=Sandbox.workspace_write, model="m")
-    thread.run("one", sandbox=Sandbox.read_only, output_schema={"type": "object"})
+    thread.run("one", sandbox=Sandbox.read_only, output_schema=N)
     thread.run("two")
     thread.run("three", model="n")
     assert [(r.policy.mode, r.model, r.schema) for r in world.requests] == [
-        ("read-only", "m", {"type": "object"}),
+        ("read-only", "m", N),
         ("read-only", "m", None),
         ("read-only", "n", None),
     ]
@@ -605,7 +610,20 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"timeout_s": 0}, "timeout_s is 0: it must be a number of seconds above 0"),
     ({"model": ""}, "model is '': it must be a word"),
     ({"config": "x"}, "config is 'x': it must be a mapping"),
-    ({"schema": 3}, "schema is 3: it must be a JSON Schema, as a mapping"),
+    (
+        {"schema": 3},
+        (
+            "the schema is a int, and no shape of an answer. Name a JSON Schema, a pydantic model, "
+            "a msgspec Struct, a dataclass or a TypedDict"
+        ),
+    ),
+    (
+        {"output_schema": {"type": "object", "additionalProperties": {"type": "string"}}},
+        (
+            "the schema: the schema may have keys of any name, and models cannot be held to that. "
+            "Use a list of pairs, each an object with a key and a value"
+        ),
+    ),
     (
         {"approval": "never", "approval_mode": ApprovalMode.auto_review},
         "approval and approval_mode say different things. Use approval",
@@ -705,7 +723,9 @@ INPUTS: list[tuple[Any, Any, tuple[str, list[tuple[str, str]]]]] = [
     (TextInput("one"), (), ("one", [])),
     ([TextInput("one"), "two"], (), ("one\n\ntwo", [])),
     (["see", LocalImageInput("a.png")], (), ("see", [("a.png", PNG_URL)])),
-    (["see", ImageInput(PNG_URL)], (), ("see", [("image", PNG_URL)])),
+    (["see", ImageInput(PNG_URL)], (), ("see", [("the image", PNG_URL)])),
+    ("see", [PNG, "a.png"], ("see", [("image 1", PNG_URL), ("a.png", PNG_URL)])),
+    (["see", LocalImageInput("a.png")], PNG, ("see", [("a.png", PNG_URL), ("image 2", PNG_URL)])),
     ("see", "a.png", ("see", [("a.png", PNG_URL)])),
     ("see", [Path("a.png")], ("see", [("a.png", PNG_URL)])),
     ("see", [Image("i", PNG_URL)], ("see", [("i", PNG_URL)])),
@@ -742,11 +762,14 @@ BAD_INPUTS: list[tuple[Any, Any, str]] = [
     ([LocalImageInput("a.png")], (), "the prompt is empty. Say in words what is to be done"),
     ("x" * 1_048_577, (), "the prompt has 1,048,577 characters, and Codex takes 1,048,576"),
     ({"type": "text"}, (), "dict is no input of a turn"),
-    ("see", "no.png", "the image no.png cannot be read: No such file or directory"),
-    ("see", "sub", "the image sub cannot be read: Is a directory"),
-    ("see", "text.png", "text.png is no image that models read. Use PNG, JPEG, GIF or WebP"),
-    ("see", "http://example.org/i.png", "an image cannot come from a http: address"),
-    ("see", [3], "int is no image. Give a path, ImageInput or LocalImageInput"),
+    ("see", "no.png", "there is no image 'no.png': no file of this name in HERE. Name a file or"),
+    ("see", "sub", "sub is a folder and no image. Name a file in it"),
+    ("see", "text.png", "text.png is no PNG, JPEG, WEBP or GIF image. Save it as PNG"),
+    ("see", "http://example.org/i.png", "an image's address begins with https:"),
+    (["see", ImageInput("ftp://x/i.png")], (), "an image cannot come from a ftp: address. Use"),
+    (["see", ImageInput("a.png")], (), "an image cannot come from a a.png: address"),
+    ("see", [PNG, 3], "image 2 is a int, and that is no image"),
+    ("see", [PNG + bytes(4 * 2**20)] * 4, "the images have 16 MB together, and a turn takes 15"),
 ]
 
 
@@ -758,7 +781,7 @@ def test_what_is_no_input_is_an_error(
     thread = world.codex().thread_start()
     with pytest.raises(CellError) as caught:
         thread.run(prompt, images=images)
-    assert str(caught.value).startswith(text)
+    assert str(caught.value).startswith(text.replace("HERE", str(work)))
 
 
 # --- who is asked ----------------------------------------------------------------------------
@@ -957,14 +980,136 @@ def test_settings_come_from_the_environment_as_well(world: World) -> None:
 # --- structured answers ----------------------------------------------------------------------
 
 
-def test_an_answer_is_a_value(world: World) -> None:
-    world.play = lambda _brain, prompt: said(prompt)
+@dataclass
+class Row:
+    name: str
+    n: int = 3
+
+
+class Struct(msgspec.Struct):
+    n: int
+
+
+class Pydantic(pydantic.BaseModel):
+    n: int
+
+
+class Typed(TypedDict):
+    n: int
+
+
+N = {
+    "type": "object",
+    "properties": {"n": {"type": "integer"}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+SHAPES: list[tuple[Any, str, Any]] = [
+    (N, '{"n": 1}', {"n": 1}),
+    (MappingProxyType(N), '{"n": 1}', {"n": 1}),
+    (Row, '{"name": "a", "n": null}', Row("a")),
+    (Struct, '{"n": 1}', Struct(1)),
+    (Pydantic, '{"n": 1}', Pydantic(n=1)),
+    (Typed, '{"n": 1}', {"n": 1}),
+    (list[Row], '{"value": [{"name": "a", "n": 1}]}', [Row("a", 1)]),
+    (int, '{"value": 7}', 7),
+]
+
+
+@pytest.mark.parametrize(("schema", "text", "value"), SHAPES)
+def test_an_answer_is_a_value(world: World, schema: Any, text: str, value: Any) -> None:
+    world.play = lambda _brain, _prompt: said(text)
     thread = world.codex().thread_start()
-    schema = {"type": "object"}
-    assert thread.answer('{"mean": 3.5}', schema) == {"mean": 3.5}
-    assert [request.schema for request in world.requests] == [schema]
-    with pytest.raises(BackendError, match="the answer does not fit the schema"):
-        thread.answer("no JSON", schema)
+    turn = thread.run("one", schema=schema)
+    assert (turn.final_response, thread.answer("two", schema)) == (text, value)
+    told = [request.schema for request in world.requests]
+    assert told == [told[0], told[0]]
+    if schema is N:
+        assert told[0] == N
+
+
+def misfits(*answers: str) -> Callable[[Brain, str], Sequence[ev.Event]]:
+    left = [said(answer) for answer in answers]
+    return lambda _brain, _prompt: left.pop(0)
+
+
+PROBLEM = '$: "n" is missing'
+ONCE_MORE = typed.ONCE_MORE.format(problem=PROBLEM)
+
+
+def answered(world: World, *, is_async: bool) -> Any:
+    if not is_async:
+        thread = world.codex().thread_start()
+        return thread.answer("one", N), thread.last, thread.id
+
+    async def work() -> Any:
+        async with AsyncCodex(connect=world.brain) as codex:
+            thread = await codex.thread_start()
+            return await thread.answer("one", N), thread.last, thread.id
+
+    return awaited(work)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_answer_that_does_not_fit_is_asked_for_once_more(world: World, is_async: bool) -> None:
+    world.play = misfits("{}", '{"n": 2}')
+    value, last, thread_id = answered(world, is_async=is_async)
+    assert (value, last.final_response, last.thread_id) == ({"n": 2}, '{"n": 2}', thread_id)
+    assert [(r.prompt, r.schema) for r in world.requests] == [("one", N), (ONCE_MORE, N)]
+    assert [start.known for _, start in world.starts] == [None, thread_id, thread_id]
+    assert [notice.text for notice in last.notices] == [
+        f"the answer did not fit the schema: {PROBLEM}; asked once more"
+    ]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_answer_that_never_fits_is_an_error(world: World, is_async: bool) -> None:
+    world.play = misfits("{}", "no JSON")
+    with pytest.raises(BackendError, match="the answer does not fit the schema: the answer is no"):
+        answered(world, is_async=is_async)
+    assert [request.prompt for request in world.requests] == ["one", ONCE_MORE]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    ("status", "kind", "text"),
+    [
+        ("failed", TurnFailedError, "the turn failed"),
+        ("interrupted", BackendError, "the turn was stopped before it had answered. Run it again"),
+    ],
+)
+def test_a_turn_without_an_answer_has_no_value(
+    world: World, status: Any, kind: type[Exception], text: str, is_async: bool
+) -> None:
+    world.play = lambda _brain, _prompt: [ev.TurnStarted("t"), ev.TurnCompleted(status)]
+    with pytest.raises(kind) as caught:
+        answered(world, is_async=is_async)
+    assert (type(caught.value), str(caught.value)) == (kind, text)
+    assert len(world.requests) == 1
+
+
+def test_a_second_turn_can_be_given_up_as_well(world: World) -> None:
+    """Also one that is given up between the two."""
+    thread = world.codex().thread_start()
+    kept: list[Any] = []
+    is_there = threading.Event()
+
+    def play(brain: Brain, prompt: str) -> list[ev.Event]:
+        if prompt != "one":
+            return begun(brain, prompt)
+        assert brain.mailbox is not None
+        for event in said("{}"):
+            brain.mailbox.put(event)
+        assert is_there.wait(PATIENCE_S)
+        handle.interrupt()  # the first turn is over before that is read
+        return []
+
+    world.play = play
+    handle = thread.begin("one", {"schema": N}, None, kept.append)
+    is_there.set()
+    assert handle.run().status == "interrupted"
+    assert [answer.has_value for answer in kept] == [False]
+    assert [request.prompt for request in world.requests] == ["one", ONCE_MORE]
 
 
 # --- tools -----------------------------------------------------------------------------------
@@ -1153,6 +1298,16 @@ def test_a_notebook_is_asked_in_python(
 def shell(shell: Any) -> Any:
     Path("a.png").write_bytes(PNG)  # the shell has a folder of its own
     return shell
+
+
+def test_a_notebook_asks_once_more_where_an_answer_does_not_fit(shell: Any, script: Any) -> None:
+    backend = script(said("{}"), said('{"n": 2}'))
+    turn = codex_magic.ask("hi", schema=N)
+    assert (turn.final_response, codex_magic.last) == ('{"n": 2}', turn)
+    assert [request.prompt for request in backend.asked] == ["hi", ONCE_MORE]
+    script(said("{}"), said("{}"))
+    with pytest.raises(BackendError, match="the answer does not fit the schema"):
+        codex_magic.ask("hi", schema=N)
 
 
 def test_a_notebook_says_what_an_option_means(shell: Any, script: Any, reply: Any) -> None:

@@ -146,8 +146,7 @@ def test_a_file_goes_before_a_variable_and_a_variable_before_a_folder(tmp_path: 
 
 SAVE = finding.SAVE_IT
 NOWHERE = (
-    "no file of this name in {folder}, and no variable. "
-    "Name a file, an https: address, or a variable that holds a figure"
+    "no file of this name in {folder}. Name a file or an https: address, or give the figure itself"
 )
 WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing.png": (lambda path: None, f"there is no image 'missing.png': {NOWHERE}"),
@@ -192,6 +191,15 @@ def test_what_cannot_be_sent_is_one_clear_error(word: str, tmp_path: Path) -> No
 def test_a_file_that_cannot_be_read_says_so() -> None:
     with pytest.raises(CellError, match=r"^/proc/self/mem cannot be read: input/output error$"):
         finding.find("/proc/self/mem", Path("/"), {})
+
+
+def test_what_is_no_variable_either_is_said_where_there_are_some(tmp_path: Path) -> None:
+    with pytest.raises(CellError) as caught:
+        finding.find("plt", tmp_path, {"plot": 1})
+    assert str(caught.value) == (
+        f"there is no image 'plt': no file of this name in {tmp_path}, and no variable. "
+        "Name a file, an https: address, or a variable that holds a figure"
+    )
 
 
 # --- variables -------------------------------------------------------------------------------

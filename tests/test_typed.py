@@ -163,7 +163,7 @@ def test_a_second_misfit_is_an_error_and_the_text_is_kept(
     assert isinstance(result.error_in_exec, BackendError)
     assert str(result.error_in_exec) == (
         "the answer does not fit Row: the answer is no JSON: Expecting value: line 1 column 1 "
-        "(char 0). It is kept as text; run the cell again, or ask for less at once"
+        "(char 0). It is kept as text; ask once more, or for less at once"
     )
     assert "row" not in shell.user_ns
     assert last(shell).final_response == "Sorry."

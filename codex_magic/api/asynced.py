@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from codex_magic.events import Event
     from codex_magic.turn import Turn
+    from codex_magic.typed import Answered
 
 
 class AsyncCodex:
@@ -147,8 +148,12 @@ class AsyncThread:
 
     async def answer(self, prompt: RunInput, schema: Any, /, **said: Unpack[TurnOptions]) -> Any:
         """Run a turn whose answer fits `schema`, and return the value; see `Thread.answer`."""
-        said["schema"] = schema
-        return value(await self.run(prompt, **said), schema)
+        told = _Told(asyncio.get_running_loop())
+        kept: list[Answered] = []
+        given = {**said, "schema": schema}
+        begun = self._thread.begin(prompt, given, told.put, kept.append)
+        await AsyncTurnHandle(begun, told).run()
+        return value(kept[0])
 
     async def stream(self, prompt: RunInput, **said: Unpack[TurnOptions]) -> AsyncIterator[Event]:
         """Run a turn and yield its events; see `Thread.stream`."""

@@ -210,7 +210,7 @@ class TurnHandle:
             self._put(None)
 
     def _saw(self, event: ev.Event) -> None:
-        if not self._is_on and not self._ended.is_set():
+        if isinstance(event, ev.ThreadStarted):  # from here on a turn listens, a second one too
             self._switched(on=True)
         if isinstance(event, ev.TurnStarted):
             self.id = event.turn_id

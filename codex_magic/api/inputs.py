@@ -6,8 +6,6 @@ that says where to look: the model reads the file with its own tools, inside the
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,7 +56,9 @@ class MentionInput:
 InputItem = TextInput | ImageInput | LocalImageInput | SkillInput | MentionInput
 Input = list[InputItem] | InputItem
 RunInput = Input | str
-ImageLike = str | Path | ImageInput | LocalImageInput | Image
+
+ADDRESSES: Final = ("https://", "http://", "data:")
+"""How an address begins that an image may be looked for at; which may be used is for `finding` to say."""
 
 KINDS: Final = (
     "text, TextInput, ImageInput, LocalImageInput, SkillInput, MentionInput, or a list of them"
@@ -75,8 +75,8 @@ def read(given: Any, images: Any = ()) -> tuple[str, tuple[Image, ...]]:
     """
     parts = list(given) if isinstance(given, list | tuple) else [given]
     texts = [text for part in parts if (text := _text(part)) is not None]
-    found = [image(part) for part in parts if isinstance(part, ImageInput | LocalImageInput)]
-    more = images if isinstance(images, Sequence) and not isinstance(images, str) else (images,)
+    shown = [part for part in parts if isinstance(part, ImageInput | LocalImageInput)]
+    shown += images if isinstance(images, list | tuple) else (images,)
     prompt = well_formed("\n\n".join(texts))
     if not prompt.strip():
         raise CellError("the prompt is empty", hint="Say in words what is to be done")
@@ -85,7 +85,7 @@ def read(given: Any, images: Any = ()) -> tuple[str, tuple[Image, ...]]:
             f"the prompt has {len(prompt):,} characters, and Codex takes {LONGEST_PROMPT:,}",
             hint="Put long text in a file, and name the file",
         )
-    return prompt, (*found, *map(image, more))
+    return prompt, _images(shown)
 
 
 def _text(part: Any) -> str | None:
@@ -104,50 +104,30 @@ def _text(part: Any) -> str | None:
             raise CellError(f"{type(part).__name__} is no input of a turn", hint=f"Give {KINDS}")
 
 
-def image(given: Any) -> Image:
-    """Return the image that `given` is: a file, an address, or one that is ready."""
-    match given:
-        case Image():
-            return given
-        case ImageInput():
-            return _addressed(given.url)
-        case LocalImageInput():
-            return _of_file(Path(given.path))
-        case str() if given.startswith(("data:", "https:", "http:")):
-            return _addressed(given)
-        case str() | Path():
-            return _of_file(Path(given))
-        case _:
-            kinds = "a path, ImageInput or LocalImageInput"
-            raise CellError(f"{type(given).__name__} is no image", hint=f"Give {kinds}")
+def _images(shown: list[Any]) -> tuple[Image, ...]:
+    if not shown:
+        return ()
+    from codex_magic.images import finding  # noqa: PLC0415 - most turns have none
 
-
-def _addressed(url: str) -> Image:
-    if url.startswith("data:image/"):
-        return Image("image", url)
-    if url.startswith("https://"):
-        return Image(url, url)
-    scheme = url.partition(":")[0]
-    raise CellError(
-        f"an image cannot come from a {scheme}: address", hint="Use https:, data:image/, or a file"
+    base = Path.cwd()
+    found = tuple(
+        part if isinstance(part, Image) else finding.of(_named(part), f"image {number}", base)
+        for number, part in enumerate(shown, 1)
     )
+    finding.together(found)
+    return found
 
 
-LARGEST_BYTES: Final = 20 * 1024 * 1024
-_KINDS: Final = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF8", "gif"))
-
-
-def _of_file(path: Path) -> Image:
-    path = path.expanduser()
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise CellError(f"the image {path} is larger than 20 MB", hint="Make it smaller")
-        raw = path.read_bytes()
-    except OSError as error:
-        raise CellError(f"the image {path} cannot be read: {error.strerror}") from None
-    kind = next((kind for start, kind in _KINDS if raw.startswith(start)), "")
-    if raw[:4] == b"RIFF" and raw[8:12] == b"WEBP":
-        kind = "webp"
-    if not kind:
-        raise CellError(f"{path} is no image that models read", hint="Use PNG, JPEG, GIF or WebP")
-    return Image(str(path), f"data:image/{kind};base64,{base64.b64encode(raw).decode()}")
+def _named(part: Any) -> Any:
+    """Return what an input names: a file or an address, or the part itself."""
+    if isinstance(part, LocalImageInput):
+        return Path(part.path)
+    if not isinstance(part, ImageInput):
+        return part
+    if not part.url.startswith(ADDRESSES):
+        scheme = part.url.partition(":")[0]
+        raise CellError(
+            f"an image cannot come from a {scheme}: address",
+            hint="Use https: or data:, or LocalImageInput for a file",
+        )
+    return part.url

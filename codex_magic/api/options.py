@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from codex_magic import settings as st
-from codex_magic.api import shapes
 from codex_magic.api.failures import OptionError
+from codex_magic.errors import CellError
 from codex_magic.policy import SandboxPolicy
 from codex_magic.turn import TurnRequest
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from codex_magic.api.approvers import ApproverLike
-    from codex_magic.api.inputs import ImageLike
+    from codex_magic.structured.shape import Shape
     from codex_magic.tools.base import Tool
     from codex_magic.turn import Image
 
@@ -99,12 +99,14 @@ class TurnOptions(SharedOptions, total=False):
     Parameters
     ----------
     images
-        What the model is to look at: files, addresses.
+        What the model is to look at: files, addresses, bytes, figures of Matplotlib, images of
+        Pillow, arrays of NumPy; one, or a list of them.
     schema
-        The JSON Schema that the answer must fit.
+        What the answer must fit: a JSON Schema, a model of pydantic, a msgspec Struct, a dataclass,
+        a TypedDict, or types written with these, such as ``list[Row]``.
     """
 
-    images: ImageLike | Sequence[ImageLike]
+    images: Any
     schema: Any
 
     output_schema: Any
@@ -310,7 +312,7 @@ def request(  # noqa: PLR0913 - all but two by their names
     cwd: Path,
     thread: str,
     images: tuple[Image, ...] = (),
-    names: tuple[str, ...] = (),
+    shape: Shape | None = None,
 ) -> TurnRequest:
     """Return what `values` ask for, over what is set."""
     return TurnRequest(
@@ -318,15 +320,33 @@ def request(  # noqa: PLR0913 - all but two by their names
         policy=_policy(values, settings, cwd),
         thread=thread,
         private=values.get("private", False),
-        names=names,
         model=values.get("model", settings.model),
         effort=values.get("effort", settings.effort),
         summary=values.get("summary", settings.summary),
         approval=values.get("approval", settings.approval),
         timeout_s=values.get("timeout_s", settings.timeout_s),
         images=images,
-        schema=shapes.of(values["schema"]).schema if "schema" in values else None,
+        schema=None if shape is None else shape.schema,
     )
+
+
+def shape(values: Mapping[str, Any]) -> Shape | None:
+    """Return the shape of an answer that `values` ask for, or None.
+
+    Raises
+    ------
+    OptionError
+        Models cannot be held to it.
+    """
+    if "schema" not in values:
+        return None
+    from codex_magic.structured import shape as shapes  # noqa: PLC0415 - most turns have none
+
+    said = values["schema"]
+    try:
+        return shapes.of(dict(said) if isinstance(said, Mapping) else said)
+    except CellError as error:
+        raise OptionError(error.message, hint=error.hint) from None
 
 
 def _policy(values: Mapping[str, Any], settings: st.Settings, cwd: Path) -> SandboxPolicy:

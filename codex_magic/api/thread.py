@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from codex_magic.api import inputs, options, shapes
+from codex_magic.api import inputs, options
 from codex_magic.api.failures import OptionError, failed
 from codex_magic.api.handle import TurnHandle
 from codex_magic.api.types import (
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from codex_magic.api.handle import Observe
     from codex_magic.api.lanes import Lanes
     from codex_magic.api.options import TurnOptions
+    from codex_magic.approval import Approver
     from codex_magic.backends.base import Start, StoredTurn
     from codex_magic.settings import Settings
+    from codex_magic.structured.shape import Shape
     from codex_magic.turn import Turn, TurnRequest
+    from codex_magic.typed import Answered
 
     Put = Callable[[ev.Event | None], None]
 
@@ -37,20 +40,30 @@ PER_TURN: Final = ("images", "schema")
 """Options that hold for one turn only."""
 
 
-def value(turn: Turn, schema: Any) -> Any:
-    """Return the value that the answer of `turn` is.
+def value(answer: Answered) -> Any:
+    """Return the value that an answer is.
 
     Raises
     ------
+    TurnFailedError
+        The turn failed.
     BackendError
-        It does not fit `schema`.
+        It was interrupted before its answer.
     """
-    try:
-        return shapes.of(schema).read(turn.final_response)
-    except ValueError as error:
-        raise BackendError(
-            f"the answer does not fit the schema: {error}", hint="It is in Thread.last"
-        ) from None
+    if answer.turn.status == "failed":
+        raise failed(answer.turn)
+    if not answer.has_value:
+        raise BackendError("the turn was stopped before it had answered", hint="Run it again")
+    return answer.value
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a turn is to be, who is asked, and what the answer must be."""
+
+    request: TurnRequest
+    approver: Approver
+    shape: Shape | None
 
 
 class Unseen:
@@ -147,10 +160,10 @@ class Thread:
         SetupError, BackendError
             The turn could not be started.
         """
-        request, asked = self._request(prompt, said)
+        asked = self._asked(prompt, said)
         self._occupy()
         try:
-            turn = self._play(request, asked)
+            turn = self._play(asked.request, asked.approver)
         finally:
             self._is_busy.release()
         if turn.status == "failed":
@@ -160,15 +173,22 @@ class Thread:
     def answer(self, prompt: inputs.RunInput, schema: Any, /, **said: Unpack[TurnOptions]) -> Any:
         """Run a turn whose answer fits `schema`, and return the value that it is.
 
+        Where it does not fit, the model is told why and asked once more.
+
         Raises
         ------
         BackendError
-            The answer does not fit.
+            The second answer does not fit either; it is in `last`.
         CodexMagicError
             As for `run`.
         """
-        said["schema"] = schema
-        return value(self.run(prompt, **said), schema)
+        asked = self._asked(prompt, {**said, "schema": schema})
+        self._occupy()
+        try:
+            answer = self._answer(asked)
+        finally:
+            self._is_busy.release()
+        return value(answer)
 
     def stream(self, prompt: inputs.RunInput, **said: Unpack[TurnOptions]) -> Iterator[ev.Event]:
         """Run a turn and yield its events as they come; to leave the loop early ends it.
@@ -193,15 +213,31 @@ class Thread:
         return handle
 
     def begin(
-        self, prompt: inputs.RunInput, said: Mapping[str, Any], put: Put | None = None
+        self,
+        prompt: inputs.RunInput,
+        said: Mapping[str, Any],
+        put: Put | None = None,
+        answered: Callable[[Answered], None] | None = None,
     ) -> TurnHandle:
-        """Start a turn without waiting until it has begun; its events go to `put`."""
-        request, asked = self._request(prompt, said)
+        """Start a turn without waiting until it has begun.
+
+        Parameters
+        ----------
+        put
+            Where its events go.
+        answered
+            Is told the answer as a value; where it does not fit, there is a second turn.
+        """
+        asked = self._asked(prompt, said)
         self._occupy()
 
         def play(observe: Observe) -> Turn:
             try:
-                return self._play(request, asked, observe)
+                if answered is None:
+                    return self._play(asked.request, asked.approver, observe)
+                answer = self._answer(asked, observe)
+                answered(answer)
+                return answer.turn
             finally:
                 self._is_busy.release()
 
@@ -220,12 +256,13 @@ class Thread:
                 hint="Wait for it, add to it with steer(), or use another thread",
             )
 
-    def _request(self, prompt: inputs.RunInput, said: Mapping[str, Any]) -> tuple[TurnRequest, Any]:
-        """Return what is asked for, and who is asked; keep what holds for later turns as well."""
+    def _asked(self, prompt: inputs.RunInput, said: Mapping[str, Any]) -> _Asked:
+        """Return what is asked for; keep what holds for later turns as well."""
         from codex_magic.api.approvers import approver  # noqa: PLC0415 - with the session, at a turn
 
         given = options.read(said, "turn", base=self._cwd)
         text, images = inputs.read(prompt, given.values.get("images", ()))
+        shape = options.shape(given.values)
         values = {**self._values, **given.values}
         request = options.request(
             text,
@@ -234,13 +271,22 @@ class Thread:
             cwd=self._cwd,
             thread=self._name,
             images=images,
+            shape=shape,
         )
-        asked = approver(values.get("approver"))
+        asked = _Asked(request, approver(values.get("approver")), shape)
         self._values |= {k: v for k, v in given.values.items() if k not in PER_TURN}
         self._news += self._tell(given.news)
-        return request, asked
+        return asked
 
-    def _play(self, request: TurnRequest, asked: Any, observe: Observe | None = None) -> Turn:
+    def _answer(self, asked: _Asked, observe: Observe | None = None) -> Answered:
+        from codex_magic import typed  # noqa: PLC0415 - most turns have no such answer
+
+        def play(request: TurnRequest) -> Turn:
+            return self._play(request, asked.approver, observe)
+
+        return typed.run(self._lane.session, asked.request, asked.shape, play)
+
+    def _play(self, request: TurnRequest, asked: Approver, observe: Observe | None = None) -> Turn:
         with self._lane.is_taken:
             self._lane.check()
             session = self._lane.session

@@ -49,10 +49,13 @@ def find(word: str, base: Path, variables: Mapping[str, Any]) -> Image:
         raise CellError(f"{word} is a folder and no image", hint="Name a file in it")
     if path is not None and path.exists():
         raise CellError(f"{word} is no ordinary file", hint=SAVE_IT)
-    raise CellError(
-        f"there is no image {word!r}: no file of this name in {base}, and no variable",
-        hint="Name a file, an https: address, or a variable that holds a figure",
-    )
+    told, hint = "", "Name a file or an https: address, or give the figure itself"
+    if variables:
+        told, hint = (
+            ", and no variable",
+            "Name a file, an https: address, or a variable that holds a figure",
+        )
+    raise CellError(f"there is no image {word!r}: no file of this name in {base}{told}", hint=hint)
 
 
 def together(images: Sequence[Image]) -> None:

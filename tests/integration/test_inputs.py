@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import json
 from dataclasses import dataclass
@@ -19,12 +18,9 @@ from codex_magic.policy import SandboxPolicy
 from codex_magic.structured import shape as shapes
 from codex_magic.testing import call, developer_texts, js, say, think, tool_outputs, user_texts
 from codex_magic.tools.base import Outcome
-from codex_magic.tools.notebook import Notebook
-from codex_magic.turn import Image, TurnRequest
+from codex_magic.turn import Image, Turn, TurnRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from codex_magic.testing import FakeModel
 
 
@@ -173,11 +169,10 @@ def ask(kernel: Any, **options: Any) -> typed.Answered:
         prompt="go", policy=policy, model=kernel.model, schema=row.schema, **options
     )
 
-    @contextlib.contextmanager
-    def shown(_: TurnRequest) -> Iterator[Any]:
-        yield kernel.page, None, Notebook()
+    def play(request: TurnRequest) -> Turn:
+        return kernel.session.run(request, page=kernel.page, approver=None)
 
-    return typed.run(kernel.session, request, row, shown)
+    return typed.run(kernel.session, request, row, play)
 
 
 def test_a_schema_holds_for_its_turn_only(stage: Any, shape: str) -> None:

@@ -20,7 +20,7 @@ from codex_magic.policy import SandboxPolicy
 from codex_magic.structured import shape as shapes
 from codex_magic.testing import call, offered_tools, say
 from codex_magic.tools.shell import ShellTool
-from codex_magic.turn import MIME, REUSED, TurnRequest
+from codex_magic.turn import MIME, REUSED, Turn, TurnRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -779,15 +779,15 @@ def typed_count(book: Book, *, reuse: bool = False) -> typed.Answered:
         prompt="count", policy=policy, model=book.kernel.model, schema=count.schema, reuse=reuse
     )
 
-    @contextlib.contextmanager
-    def pages(_: TurnRequest) -> Iterator[Any]:
+    def play(request: TurnRequest) -> Turn:
         book.kernel.session.at(book.path, from_top=reuse)
-        yield book.kernel.page, None, None
+        turn = book.kernel.session.run(request, page=book.kernel.page, approver=None)
         if not reuse:
-            book.cells.append(cell(book.kernel.session.last))
+            book.cells.append(cell(turn))
             book.save()
+        return turn
 
-    return typed.run(book.kernel.session, request, count, pages)
+    return typed.run(book.kernel.session, request, count, play)
 
 
 def test_a_typed_answer_is_the_same_when_it_is_shown_again(book: Book) -> None:
