@@ -37,7 +37,7 @@ def name(wanted: str, settings: Settings, environ: Mapping[str, str]) -> str:
     if wanted != AUTO:
         return wanted
     if settings.base_url is not None or _names_a_sign_in(settings):
-        return RESPONSES  # the Codex program has hosts and a sign-in of its own
+        return RESPONSES  # a host that wants no key, or another sign-in than the program's own
     try:
         binary.candidates(environ)
     except SetupError:
@@ -66,7 +66,13 @@ def has_credential(settings: Settings, environ: Mapping[str, str]) -> bool:
 def make(
     which: str, settings: Settings, environ: Mapping[str, str], tools: Sequence[ToolSpec]
 ) -> Backend:
-    """Return a backend by its name."""
+    """Return a backend by its name.
+
+    Raises
+    ------
+    SetupError
+        Turns are to go to another host than OpenAI's, and it has no key of its own.
+    """
     if which == RESPONSES:
         from codex_magic.backends.responses.backend import (  # noqa: PLC0415 - at first use
             ResponsesBackend,
@@ -77,7 +83,29 @@ def make(
         AppServerBackend,
     )
 
-    return AppServerBackend(tools=tools, environ=environ, api_key=settings.api_key)
+    url, key = settings.base_url, settings.api_key
+    if url is None:
+        return AppServerBackend(tools=tools, environ=environ, api_key=key)
+    from codex_magic.auth import hosts, sources  # noqa: PLC0415 - most turns go to OpenAI's
+    from codex_magic.backends.appserver import wire  # noqa: PLC0415 - likewise
+
+    is_openais = hosts.is_openai(url)
+    if not is_openais or key is not None or settings.env_key is not None:
+        credential = sources.find(settings, environ).current()
+        if credential is None:
+            raise SetupError(
+                f"Codex would show your sign-in to {hosts.shown(url)}, for which no key is given",
+                hint="Set CODEX_MAGIC_API_KEY, or use the responses backend, which needs none",
+            )
+        key = credential.token
+    if not is_openais:
+        environ = _without_keys(environ)
+    return AppServerBackend(tools=tools, environ=environ, overrides=wire.at_host(url), api_key=key)
+
+
+def _without_keys(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `environ` without what would be shown to a host that it is not meant for."""
+    return {name: value for name, value in environ.items() if name not in OWN_KEYS}
 
 
 def make_for_tape(
@@ -97,9 +125,8 @@ def make_for_tape(
     home
         A folder for what the backend writes.
     """
-    environ = {key: value for key, value in environ.items() if key not in OWN_KEYS}
     # A proxy would be asked for the player on this very machine.
-    environ |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    environ = _without_keys(environ) | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     if _plays_on(settings, environ) == RESPONSES:
         settings = replace(settings, base_url=url, env_key=None, api_key=None)
         return make(RESPONSES, settings, environ | {"JUPYTER_DATA_DIR": home}, tools)
@@ -124,12 +151,12 @@ def _plays_on(settings: Settings, environ: Mapping[str, str]) -> str:
 
 def made_of(which: str, settings: Settings) -> tuple[object, ...]:
     """Return what of the settings a backend is made of: with another of these it is made anew."""
-    common = (which, settings.tools, settings.api_key)
+    common = (which, settings.tools, settings.api_key, settings.base_url, settings.env_key)
     if which != RESPONSES:
         return common
     return (
         *common,
-        *(settings.base_url, settings.env_key, settings.chatgpt, settings.aliases),
+        *(settings.chatgpt, settings.aliases),
         *(settings.shell_tool, settings.web_search, settings.account, settings.token_source),
         *(settings.token_file, settings.token_url, settings.token_host, settings.token_command),
         *(settings.token_key, settings.token_password),

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 LISTED: Final = 20
 
-NO_ARCHIVE: Final = "the archive is not listed here; its threads are taken up by their ids"
 _ALL: Final = "means nothing here: what is stored is listed, the latest used first"
 LIST_OPTIONS: Final = {
     name: f"{name} {_ALL}"
@@ -209,6 +208,11 @@ class Codex:
     ) -> ThreadListResponse:
         """Return the stored threads of a folder, or of all, the latest used first.
 
+        Parameters
+        ----------
+        archived
+            Return those that were archived instead.
+
         Raises
         ------
         BackendError, SetupError
@@ -219,13 +223,11 @@ class Codex:
                 raise OptionError(
                     f"thread_list has no option {name!r}", hint="There are: cwd, limit, archived"
                 )
-        self._tell([NO_ARCHIVE] if archived else [])
         self._tell([LIST_OPTIONS[name] for name, value in said.items() if value is not None])
-        if archived:
-            return ThreadListResponse()
         backend = self._backend()
         folder = None if cwd is None else str(Path(cwd).expanduser().resolve())
-        found = backend.threads(folder, LISTED if limit is None else limit)
+        wanted = LISTED if limit is None else limit
+        found = backend.threads(folder, wanted, archived=bool(archived))
         return ThreadListResponse(map(StoredThread.of, found))
 
     def _thread(

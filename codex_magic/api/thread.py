@@ -360,20 +360,20 @@ class Thread:
         return ThreadSetNameResponse()
 
     def compact(self) -> ThreadCompactStartResponse:
-        """Have what was said so far made shorter.
+        """Have what was said so far replaced by a summary, and wait for that.
 
         Raises
         ------
         CellError
-            The backend does so by itself, and not when it is told to.
+            A turn of this thread is running.
+        BackendError
+            The model gave none; the thread is as it was.
         """
-        backend = self._lane.backend
-        shorten = getattr(backend, "compact", None)
-        if shorten is None:
-            raise CellError(
-                f"the {backend.name} backend cannot be told to shorten a thread",
-                hint="It does so by itself when a thread becomes too long",
-            )
-        with self._lane.is_taken:
-            shorten(self.id)
+        self._occupy()
+        try:
+            with self._lane.is_taken:
+                if not self._is_fresh:
+                    self._lane.backend.compact(self.id)
+        finally:
+            self._is_busy.release()
         return ThreadCompactStartResponse()

@@ -270,8 +270,22 @@ class Backend(Protocol):
         """
         ...
 
-    def threads(self, cwd: str | None, limit: int = 20) -> Sequence[StoredThread]:
-        """Return the stored threads of a folder, or of all, the newest first."""
+    def compact(self, thread_id: str) -> None:
+        """Have a thread that was seated here made shorter, and wait for that.
+
+        Raises
+        ------
+        CellError
+            It is not open here, or a turn of it is running.
+        BackendError
+            It could not be done; the thread is as it was.
+        """
+        ...
+
+    def threads(
+        self, cwd: str | None, limit: int = 20, *, archived: bool = False
+    ) -> Sequence[StoredThread]:
+        """Return the stored threads of a folder, or of all, the newest first; or those put away."""
         ...
 
     def turns(self, thread_id: str) -> Sequence[StoredTurn]:

@@ -71,7 +71,7 @@ class Seats(ABC):
         return self._go_on(request, known, start, quietly=quietly)
 
     @abstractmethod
-    def stored(self, cwd: str | None, limit: int) -> list[StoredThread]:
+    def stored(self, cwd: str | None, limit: int, *, archived: bool = False) -> list[StoredThread]:
         """Return the stored threads of a folder, or of all, the latest used first."""
 
     @abstractmethod

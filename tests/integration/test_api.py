@@ -1,6 +1,7 @@
-"""Programs, on the real Codex binary: the same text for the SDK and for this package.
+"""Programs: the same text for the SDK and for this package, on the real Codex binary and without it.
 
-Each program is run twice, with one of the two in its imports, and prints the same both times.
+Each program is run with the SDK in its imports, and with this package on either backend, and prints
+the same each time.
 """
 
 from __future__ import annotations
@@ -9,19 +10,35 @@ import signal
 import subprocess
 import sys
 import threading
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from codex_magic.api import Codex
-from codex_magic.testing import call, pause_at, say, status, think, tool_outputs, user_texts
+from codex_magic.testing import (
+    FakeModel,
+    call,
+    pause_at,
+    say,
+    status,
+    think,
+    tool_outputs,
+    user_texts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OURS, THEIRS = "codex_magic.api", "openai_codex"
+OURS, THEIRS, RESPONSES = "codex_magic.api", "openai_codex", "codex_magic.api on responses"
 PATIENCE_S = 40.0
+
+
+def scripted(stage: Any, sdk: str, *answers: Any) -> FakeModel:
+    """Return a model; a host that is asked directly refuses what the real one refuses."""
+    strict = "api" if sdk == RESPONSES else None
+    return stage.opened.enter_context(FakeModel(*answers, strict=strict))
 
 
 def configure(stage: Any, model: Any, name: str = "codex") -> Path:
@@ -40,13 +57,20 @@ class Program:
     """A program that runs, with what it prints."""
 
     def __init__(self, stage: Any, source: str, sdk: str, model: Any) -> None:
-        home = configure(stage, model, f"codex-{sdk}")
-        self.folder = stage.place(f"work-{sdk}")
-        code = source.replace("SDK", sdk)
-        warned = ["-W", "error"] if sdk == OURS else []  # the SDK leaves files open
+        environ = {"CODEX_HOME": str(configure(stage, model))}
+        if sdk == RESPONSES:
+            environ |= {
+                "CODEX_MAGIC_BACKEND": "responses",
+                "CODEX_MAGIC_BASE_URL": model.base_url,
+                "CODEX_MAGIC_MODEL": "gpt-5.5",
+                "JUPYTER_DATA_DIR": str(stage.place("data")),
+            }
+        self.folder = stage.place("work")
+        code = source.replace("SDK", sdk.split(" ", maxsplit=1)[0])
+        warned = [] if sdk == THEIRS else ["-W", "error"]  # the SDK leaves files open
         self.process = subprocess.Popen(
             [sys.executable, "-u", *warned, "-c", code],
-            env={**stage.environ, "CODEX_HOME": str(home)},
+            env={**stage.environ, **environ},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -251,7 +275,7 @@ PROGRAMS: dict[str, tuple[str, list[Any], list[str]]] = {
     "first turn": (
         FIRST_TURN,
         [say("Hello.")],
-        ["True True 0.163.0", "True Hello. 2 True", "None True True", "True"],
+        ["True True VERSION", "True Hello. 2 True", "None True True", "True"],
     ),
     "other sandbox": (OTHER_SANDBOX, [say("a"), say("b")], ["a", "b"]),
     "several turns": (
@@ -282,11 +306,13 @@ PROGRAMS: dict[str, tuple[str, list[Any], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("sdk", [OURS, THEIRS])
+@pytest.mark.parametrize("sdk", [OURS, RESPONSES, THEIRS])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_prints_the_same_with_either_import(stage: Any, name: str, sdk: str) -> None:
     source, answers, expected = PROGRAMS[name]
-    assert Program(stage, source, sdk, stage.model(*answers)).rest() == expected
+    runs = version("codex-magic") if sdk == RESPONSES else "0.163.0"
+    printed = Program(stage, source, sdk, scripted(stage, sdk, *answers)).rest()
+    assert printed == [line.replace("VERSION", runs) for line in expected]
 
 
 STEERED = """
@@ -332,12 +358,11 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("sdk", [OURS, THEIRS])
+@pytest.mark.parametrize("sdk", [OURS, RESPONSES, THEIRS])
 @pytest.mark.parametrize("source", [STEERED, STEERED_AWAITED])
 def test_a_program_steers_and_interrupts(stage: Any, source: str, sdk: str) -> None:
-    model = stage.model(
-        [say("1, 2"), pause_at("steered")], say("3"), [say("1"), pause_at("for ever")]
-    )
+    first = [say("1, 2"), pause_at("steered")]
+    model = scripted(stage, sdk, first, say("3"), [say("1"), pause_at("for ever")])
     program = Program(stage, source, sdk, model)
     assert program.line() == "steered"
     model.gate("steered").set()
@@ -349,16 +374,30 @@ def test_a_program_steers_and_interrupts(stage: Any, source: str, sdk: str) -> N
 
 
 @pytest.fixture
-def here(stage: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Codex]:
-    """A `Codex` in the workspace of a stage, whose turns go to a model."""
+def on_codex(stage: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Codex]:
+    """A `Codex` in the workspace of a stage, whose turns go to a model through the Codex program."""
     monkeypatch.chdir(stage.folder)
 
-    def make(model: Any, **given: Any) -> Codex:
+    def make(model: FakeModel, **given: Any) -> Codex:
         codex = Codex(codex_home=configure(stage, model), env=stage.environ, **given)
         stage.opened.callback(codex.close)
         return codex
 
     return make
+
+
+@pytest.fixture(params=["app-server", "responses"])
+def here(request: pytest.FixtureRequest, stage: Any, on_codex: Any) -> Callable[..., Codex]:
+    """The same, and one whose turns go there directly."""
+
+    def make(model: FakeModel, **given: Any) -> Codex:
+        model.strict = "api"
+        environ = {**stage.environ, "CODEX_MAGIC_MODEL": "gpt-5.5"}
+        codex = Codex(backend="responses", base_url=model.base_url, env=environ, **given)
+        stage.opened.callback(codex.close)
+        return codex
+
+    return make if request.param == "responses" else on_codex
 
 
 WRITES = call(
@@ -412,9 +451,9 @@ def test_a_fork_runs_beside_what_it_came_from(stage: Any, here: Any) -> None:
     assert ["First." in of_the_thread, "Second." in of_the_thread] == [True, False]
 
 
-def test_a_thread_of_the_sdk_goes_on_as_a_copy(stage: Any, here: Any) -> None:
+def test_a_thread_of_the_sdk_goes_on_as_a_copy(stage: Any, on_codex: Any) -> None:
     client = stage.client("codex_python_sdk")
-    codex = here(model := stage.model(say("Yes."), say("Seven.")))
+    codex = on_codex(model := stage.model(say("Yes."), say("Seven.")))
     client.close()
     client = stage.client("codex_python_sdk")
     thread_id = client.start()
@@ -465,10 +504,11 @@ WAITS = [
 ]
 
 
+@pytest.mark.parametrize("sdk", [OURS, RESPONSES])
 @pytest.mark.parametrize("wait", WAITS)
-def test_ctrl_c_in_a_program(stage: Any, until: Any, wait: str) -> None:
-    model = stage.model([say("1, 2"), pause_at("for ever")], say("fine"))
-    program = Program(stage, INTERRUPTED.replace("WAIT", wait), OURS, model)
+def test_ctrl_c_in_a_program(stage: Any, until: Any, wait: str, sdk: str) -> None:
+    model = scripted(stage, sdk, [say("1, 2"), pause_at("for ever")], say("fine"))
+    program = Program(stage, INTERRUPTED.replace("WAIT", wait), sdk, model)
     assert program.line() == "begun"
     until(lambda: model.requests, "the model was not asked")
     program.process.send_signal(signal.SIGINT)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import threading
 import uuid
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic import binary
 from codex_magic import events as ev
+from codex_magic.backends import shortening
 from codex_magic.backends.appserver import account_wire, wire
 from codex_magic.backends.appserver.accounts import Accounts
 from codex_magic.backends.appserver.connection import (
@@ -153,10 +155,12 @@ class AppServerBackend:
         if request.images:
             check_images(known, model)
 
-    def threads(self, cwd: str | None, limit: int = 20) -> list[StoredThread]:
-        """Return the stored threads of a folder, or of all, the latest used first."""
+    def threads(
+        self, cwd: str | None, limit: int = 20, *, archived: bool = False
+    ) -> list[StoredThread]:
+        """Return the stored threads of a folder, or of all; see `Backend.threads`."""
         self._connected(_here())
-        return self._threads.stored(cwd, limit)
+        return self._threads.stored(cwd, limit, archived=archived)
 
     def turns(self, thread_id: str) -> list[StoredTurn]:
         """Return the turns of a stored thread; see `Backend.turns`."""
@@ -244,6 +248,26 @@ class AppServerBackend:
         )
         said = UserMessage(id=f"steer {uuid.uuid4()}", status="completed", text=Text(text))
         turn.mailbox.put(ev.ItemCompleted(said))
+
+    def compact(self, thread_id: str) -> None:
+        """Have Codex summarise a thread that is open here; see `Backend.compact`."""
+        if self._turn is not None:
+            raise CellError("a turn is running", hint="Wait for its end")
+        if not self._threads.is_open(thread_id):
+            raise CellError(
+                f"thread {thread_id} is not open in Codex any more", hint="Run a turn on it first"
+            )
+        told: Mailbox = queue.SimpleQueue()
+        self._turn = _RunningTurn(thread_id, told)
+        try:
+            self._call("thread/compact/start", {"threadId": thread_id})
+        except ConnectionLostError:
+            self.close()
+            raise
+        except BackendError:
+            self._turn = None
+            raise
+        shortening.wait(told, self.interrupt)
 
     # --- the server ---------------------------------------------------------------------------
 

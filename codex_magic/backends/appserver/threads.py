@@ -68,6 +68,10 @@ class Threads(seats.Seats):
         """Return what is known of a seat's thread while the server has it open."""
         return self._loaded.setdefault(seat.thread_id, Loaded(seat.model))
 
+    def is_open(self, thread_id: str) -> bool:
+        """Whether the server has a thread open."""
+        return thread_id in self._loaded
+
     def forget(self) -> None:
         """Note that the server is gone, and with it what it had open."""
         self._ended |= {thread_id for thread_id, known in self._loaded.items() if known.private}
@@ -228,9 +232,9 @@ class Threads(seats.Seats):
 
     # --- the list -----------------------------------------------------------------------------
 
-    def stored(self, cwd: str | None, limit: int) -> list[StoredThread]:
+    def stored(self, cwd: str | None, limit: int, *, archived: bool = False) -> list[StoredThread]:
         """Return the stored threads of a folder, or of all, the latest used first."""
-        answer = self._call("thread/list", wire.thread_list(cwd, limit))
+        answer = self._call("thread/list", wire.thread_list(cwd, limit, archived=archived))
         return [wire.stored_thread(thread) for thread in answer["data"]]
 
     def turns(self, thread_id: str) -> list[StoredTurn]:

@@ -79,6 +79,11 @@ def _upwards(cwd: str) -> list[str]:
     return [cwd, *map(str, PurePath(cwd).parents)]
 
 
+def at_host(base_url: str) -> list[str]:
+    """Return the overrides that have another host asked in the place of OpenAI's own."""
+    return ['model_provider="openai"', f"openai_base_url={json.dumps(base_url)}"]
+
+
 def tape_provider(base_url: str) -> list[str]:
     """Return the overrides that send model traffic to a player on this machine, once."""
     return [
@@ -203,14 +208,15 @@ def thread_fork(common: Json, thread_id: str, source: str, *, until: str = "") -
 SOURCES: Final = ("cli", "vscode", "exec", "appServer", "unknown")
 
 
-def thread_list(cwd: str | None, limit: int) -> Json:
+def thread_list(cwd: str | None, limit: int, *, archived: bool = False) -> Json:
     """Return the parameters of ``thread/list``: of all that a person began, the latest used first.
 
     Without the empty list of providers the server shows the threads of one only, and without
     `SOURCES` none of ``codex exec``.
     """
     params: dict[str, Any] = {"limit": limit, "modelProviders": [], "sourceKinds": SOURCES}
-    return params | {"sortKey": "updated_at"} | ({"cwd": cwd} if cwd else {})
+    params |= {"sortKey": "updated_at"}
+    return params | ({"cwd": cwd} if cwd else {}) | ({"archived": True} if archived else {})
 
 
 def turn_start(thread_id: str, turn: TurnInput, *, model: str, effort: str | None) -> Json:

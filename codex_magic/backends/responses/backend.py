@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
 from dataclasses import replace
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic import events as ev
 from codex_magic.auth import hosts, login, sources
+from codex_magic.backends import shortening
 from codex_magic.backends.base import (
     Account,
     Mailbox,
@@ -37,7 +39,7 @@ from codex_magic.backends.responses.compaction import Weight
 from codex_magic.backends.responses.host import Host
 from codex_magic.backends.responses.retry import Patience
 from codex_magic.backends.responses.threads import Threads
-from codex_magic.backends.responses.turns import Given, RunningTurn
+from codex_magic.backends.responses.turns import Given, RunningTurn, Shortening
 from codex_magic.errors import BackendError, CellError, SetupError
 
 if TYPE_CHECKING:
@@ -126,9 +128,11 @@ class ResponsesBackend:
         self._told.update(new)
         return [ev.Notice(text, "warning") for text in new]
 
-    def threads(self, cwd: str | None, limit: int = 20) -> list[StoredThread]:
-        """Return the stored threads of a folder, or of all, the latest used first."""
-        return self._threads.stored(cwd, limit)
+    def threads(
+        self, cwd: str | None, limit: int = 20, *, archived: bool = False
+    ) -> list[StoredThread]:
+        """Return the stored threads of a folder, or of all; see `Backend.threads`."""
+        return self._threads.stored(cwd, limit, archived=archived)
 
     def turns(self, thread_id: str) -> list[StoredTurn]:
         """Return the turns of a stored thread; see `Backend.turns`."""
@@ -150,34 +154,55 @@ class ResponsesBackend:
 
     def start_turn(self, seat: Seat, turn: TurnInput, mailbox: Mailbox) -> None:
         """Start a turn; its events arrive in `mailbox`, the last a `TurnCompleted`."""
+        host, log = self._let_go(), self._threads.log(seat.thread_id)
+        request, wanted = turn.request, self._settings.shell_tool
+        if self._shell(host) != wanted:
+            mailbox.put(ev.Notice(f"this host has no tool {wanted}; our own is offered", "warning"))
+        asking = replace(
+            self._asking(host, seat.model, log),
+            effort=request.effort,
+            summary=request.summary,
+            schema=request.schema,
+        )
+        given = self._given(host, log, asking, request.prompt)
+        self._turn = RunningTurn(given, wire.opening(turn, log.items), mailbox)
+        self._turn.start()
+
+    def _let_go(self) -> Host:
+        """Return the host, once the turn before has let go of its thread."""
         if self._turn is not None and not self._turn.is_over(LAST_S):
             raise BackendError(
                 "the turn before has not let go of its thread yet", hint="Run the cell again"
             )
-        host, log = self._ready(), self._threads.log(seat.thread_id)
-        request, settings = turn.request, self._settings
-        shell = settings.shell_tool
-        if not host.takes.hosted_shell and shell != "function":
-            mailbox.put(ev.Notice(f"this host has no tool {shell}; our own is offered", "warning"))
-            shell = "function"
-        asking = wire.Asking(
-            model=seat.model,
-            instructions=instructions(),
-            tools=calls.offered(
-                self._tools, shell=shell, web_search=settings.web_search and settings.tools
-            ),
-            effort=request.effort,
-            summary=request.summary,
-            schema=request.schema,
-            thread_id=seat.thread_id,
+        return self._ready()
+
+    def _shell(self, host: Host) -> str:
+        """Return the form of the shell that a host knows."""
+        return self._settings.shell_tool if host.takes.hosted_shell else "function"
+
+    def _asking(self, host: Host, model: str, log: ThreadLog) -> wire.Asking:
+        settings = self._settings
+        offered = calls.offered(
+            self._tools,
+            shell=self._shell(host),
+            web_search=settings.web_search and settings.tools,
         )
-        weight = self._weights.setdefault(seat.thread_id, Weight())
-        given = Given(
-            host, log, asking, self._account_mark(), request.prompt, weight, self._secrets()
+        return wire.Asking(
+            model=model, instructions=instructions(), tools=offered, thread_id=log.thread_id
         )
-        running = RunningTurn(given, wire.opening(turn, log.items), mailbox)
-        self._turn = running
-        running.start()
+
+    def _given(self, host: Host, log: ThreadLog, asking: wire.Asking, prompt: str) -> Given:
+        weight = self._weights.setdefault(log.thread_id, Weight())
+        return Given(host, log, asking, self._account_mark(), prompt, weight, self._secrets())
+
+    def compact(self, thread_id: str) -> None:
+        """Replace a thread that is open here by a summary of it; see `Backend.compact`."""
+        host, log = self._let_go(), self._threads.log(thread_id)
+        told: Mailbox = queue.SimpleQueue()
+        asking = self._asking(host, log.model or host.default_model(), log)
+        self._turn = work = Shortening(self._given(host, log, asking, ""), told)
+        work.start()
+        shortening.wait(told, work.interrupt)
 
     def answer(self, request_id: Any, answer: ToolAnswer) -> None:
         """Answer a `ToolCallRequested`; too late is not an error."""

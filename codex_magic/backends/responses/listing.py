@@ -34,12 +34,16 @@ def newest_first(folder: Path) -> list[tuple[Path, float]]:
     return [(folder / name, at) for at, name in sorted(found, reverse=True)]
 
 
-def row(path: Path, used_at: float, cwd: str | None) -> StoredThread | None:
-    """Return a thread's row; None for one of another folder, of the archive, or unreadable."""
+def row(
+    path: Path, used_at: float, cwd: str | None, *, archived: bool = False
+) -> StoredThread | None:
+    """Return a thread's row; None for one of another folder, unreadable, or on the other list."""
     try:
         with path.open("rb") as file:
             head = _head(file)
-            if head is None or (cwd is not None and head.cwd != cwd) or _is_archived(file):
+            if head is None or (cwd is not None and head.cwd != cwd):
+                return None
+            if _is_archived(file) != archived:
                 return None
             title = _title(file) or head.title or head.preview
     except OSError:

@@ -116,6 +116,10 @@ class ThreadLog:
         """Note that the turn is over, and see that it outlasts the machine."""
         turn_id, self._turn_id = self._turn_id, ""
         self._end(turn_id, status)
+        self.settle()
+
+    def settle(self) -> None:
+        """See that what is written outlasts the machine."""
         self._flush(sync=True)
 
     def _end(self, turn_id: str, status: str) -> None:

@@ -160,13 +160,15 @@ class Store:
 
     # --- the list -----------------------------------------------------------------------------
 
-    def stored(self, cwd: str | None, limit: int) -> list[StoredThread]:
-        """Return the threads of a folder, or of all, the latest used first; none of the archive."""
+    def stored(self, cwd: str | None, limit: int, *, archived: bool = False) -> list[StoredThread]:
+        """Return the threads of a folder, or of all, the latest used first; or those of the archive."""
         found: list[StoredThread] = []
         for path, used_at in newest_first(self._folder):
             if len(found) >= limit:
                 break
-            if _ID.fullmatch(path.stem) and (thread := row(path, used_at, cwd)) is not None:
+            if not _ID.fullmatch(path.stem):
+                continue
+            if (thread := row(path, used_at, cwd, archived=archived)) is not None:
                 found.append(thread)
         return found
 

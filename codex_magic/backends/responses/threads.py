@@ -114,9 +114,9 @@ class Threads(seats.Seats):
 
     # --- the list -----------------------------------------------------------------------------
 
-    def stored(self, cwd: str | None, limit: int) -> list[StoredThread]:
+    def stored(self, cwd: str | None, limit: int, *, archived: bool = False) -> list[StoredThread]:
         """Return the stored threads of a folder, or of all, the latest used first."""
-        return self._store.stored(cwd, limit)
+        return self._store.stored(cwd, limit, archived=archived)
 
     def turns(self, thread_id: str) -> list[StoredTurn]:
         """Return the turns of a stored thread; see `Backend.turns`."""

@@ -1,5 +1,7 @@
 """One running turn: ask the model, have its calls run, tell it what came of them, until it is done.
 
+A thread that is to be made shorter between two turns is asked about in the same way.
+
 The loop has an OS thread of its own. Everything it is told (answers, more words, that it is to stop)
 comes from other OS threads; everything it reports goes into the mailbox, the end of the turn last.
 Whatever the model is told or says stands in the thread's log before anything is built on it.
@@ -169,17 +171,22 @@ class RunningTurn:
 
     def _through(self) -> None:
         given = self._given
-        model, account = given.asking.model, given.account
-        if (given.log.model, given.log.account) != (model, account):
-            # Sealed thoughts are good only for the model and the account that they came from.
-            self._before = len(given.log.items)
-        given.log.begin_turn(self.id, model=model, account=account, prompt=given.prompt)
+        self._part()
+        given.log.begin_turn(
+            self.id, model=given.asking.model, account=given.account, prompt=given.prompt
+        )
         self._keep(self._opening)
         while True:
             if self._compactor.is_needed():
                 self._compact()
             if not self._goes_on() and self._is_last():
                 return
+
+    def _part(self) -> None:
+        """Leave out sealed thoughts: they are good only for the model and account they came from."""
+        given = self._given
+        if (given.log.model, given.log.account) != (given.asking.model, given.account):
+            self._before = len(given.log.items)
 
     def _report(self, event: ev.Event) -> None:
         """Put an event into the mailbox."""
@@ -364,6 +371,23 @@ class RunningTurn:
             else:
                 self._before = 0
                 return
+
+
+class Shortening(RunningTurn):
+    """A thread that is made shorter between two turns: one request, and none of a turn's lines."""
+
+    def __init__(self, given: Given, mailbox: Mailbox) -> None:
+        super().__init__(given, (), mailbox)
+
+    def _through(self) -> None:
+        if self._given.log.items:
+            self._part()
+            self._compact()
+
+    def _end(self, status: str) -> None:
+        """Have it outlast the machine; no turn ends."""
+        if status == "completed":
+            self._given.log.settle()
 
 
 BAD_REQUEST: Final = 400
