@@ -410,6 +410,17 @@ def test_a_thread_that_ends_in_thoughts_is_summarised_too(stage: Any) -> None:
     assert model.refused == []
 
 
+def test_a_summary_that_fails_is_one_item_and_said_to_have_failed(stage: Any, hasty: None) -> None:
+    busy = status(500, {"error": {"message": "busy"}})
+    model = strict(stage, [say("one"), usage(input_tokens=29_000)], *[busy] * 6, models=ROWS)
+    kernel = stage.responses_kernel(model)
+    kernel.ask("first")
+    turn = kernel.ask("second")
+    assert turn.status == "failed"
+    summaries = [item for item in turn.items if isinstance(item, Compaction)]
+    assert [(item.status, str(item.text)) for item in summaries] == [("failed", "")]
+
+
 # --- a thread stays good ------------------------------------------------------------------------
 
 LS = call("shell", command=["ls"])

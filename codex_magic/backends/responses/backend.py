@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from codex_magic.auth.credentials import Credential, Kind
+    from codex_magic.backends.responses.log import ThreadLog
     from codex_magic.settings import Settings
     from codex_magic.turn import TurnRequest
 

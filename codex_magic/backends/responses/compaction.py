@@ -16,7 +16,7 @@ from codex_magic.backends.responses import wire
 from codex_magic.backends.responses.failures import Failure, of_event
 from codex_magic.backends.responses.reader import ENDED_EARLY, words
 from codex_magic.backends.responses.replay import answered
-from codex_magic.items import Compaction, Text
+from codex_magic.items import EMPTY, Compaction, Status, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -92,6 +92,7 @@ class Compactor:
         self._weight = weight
         self._opening = opening
         self._times = 0
+        self._item: Compaction | None = None
 
     def counted(self, tokens: int) -> None:
         """Take the host's count of the thread as it is now."""
@@ -120,30 +121,36 @@ class Compactor:
         Failure
             The model did not give one.
         """
-        self._times += 1
-        item_id = f"compaction {self._asking.thread_id} {self._times}"
-        self._report(ev.ItemStarted(Compaction(id=item_id)))
-        try:
-            summary = self._summary(items, item_id)
-        except BaseException:
-            self._report(ev.ItemCompleted(Compaction(id=item_id, status="failed")))
-            raise
-        done = Compaction(id=item_id, status="completed", text=Text(summary))
-        self._report(ev.ItemCompleted(done))
+        if self._item is None:
+            self._times += 1
+            self._item = Compaction(id=f"compaction {self._asking.thread_id} {self._times}")
+            self._report(ev.ItemStarted(self._item))
+        summary = self._summary(items)
+        self._end("completed", Text(summary))
         self._log.compact(shortened(self._log.items, self._opening, summary))
         self._weight.tokens = self._weight.items = 0
 
-    def _summary(self, items: Sequence[Json], item_id: str) -> str:
+    def give_up(self) -> None:
+        """Note that there will be no summary; where none was begun this does nothing."""
+        if self._item is not None:
+            self._end("failed")
+
+    def _end(self, status: Status, text: Text = EMPTY) -> None:
+        item, self._item = self._item, None
+        if item is not None:
+            self._report(ev.ItemCompleted(msgspec.structs.replace(item, status=status, text=text)))
+
+    def _summary(self, items: Sequence[Json]) -> str:
         while True:
             try:
-                return self._asked(items, item_id)
+                return self._asked(items)
             except Failure as failure:
                 if failure.kind != "contextWindowExceeded" or len(items) < 2:  # noqa: PLR2004 - halves
                     raise
                 # Even this is too long: the older half goes unsummarised.
                 items = answered(items[len(items) // 2 :])
 
-    def _asked(self, items: Sequence[Json], item_id: str) -> str:
+    def _asked(self, items: Sequence[Json]) -> str:
         body = wire.body(
             replace(self._asking, schema=None),
             [*items, wire.text_item("user", ASK)],
@@ -157,7 +164,6 @@ class Compactor:
             match event.get("type"):
                 case "response.output_text.delta":
                     pieces.append(str(event.get("delta") or ""))
-                    self._report(ev.ItemDelta(item_id, "text", pieces[-1]))
                 case "response.output_item.done":
                     item = event.get("item") or {}
                     whole += words(item) if item.get("type") == "message" else ""

@@ -68,6 +68,7 @@ class Host:
         self._trouble: CodexMagicError | None = None
         self._ask_again_at = 0.0
         self._headers: Mapping[str, str] = {}
+        self._has_answered = False
         self._route = routing.Route()
 
         def client(url: str) -> Client:
@@ -162,6 +163,7 @@ class Host:
 
     def told(self, headers: Mapping[str, str]) -> None:
         """Keep what the headers of an answer say of limits."""
+        self._has_answered = True
         if any(name.startswith(quota.PREFIXES) for name in headers):
             self._headers = dict(headers)
 
@@ -177,6 +179,8 @@ class Host:
             return quota.read(self._wham("usage"))
         if self._headers:
             return quota.of_headers(self._headers)
+        if self._has_answered or self._is_other:
+            raise BackendError(f"{self.base_url} tells of no limits")
         raise BackendError(
             "this host tells of its limits with an answer, and there was none yet",
             hint="Run a turn first",

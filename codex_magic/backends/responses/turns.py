@@ -358,19 +358,24 @@ class RunningTurn:
 
     def _compact(self) -> None:
         self._has_compacted = True
-        while True:
-            try:
-                self._compactor.compact(self._sent())
-            except Failure as failure:
-                if failure.kind == "contextWindowExceeded":
-                    raise
-                mending = self._mending(failure)
-                if mending is None:
-                    raise
-                mending()
-            else:
-                self._before = 0
-                return
+        try:
+            while not self._is_compacted():
+                pass
+        finally:
+            self._compactor.give_up()
+        self._before = 0
+
+    def _is_compacted(self) -> bool:
+        try:
+            self._compactor.compact(self._sent())
+        except Failure as failure:
+            is_too_long = failure.kind == "contextWindowExceeded"
+            mending = None if is_too_long else self._mending(failure)
+            if mending is None:
+                raise
+            mending()
+            return False
+        return True
 
 
 class Shortening(RunningTurn):
