@@ -79,15 +79,16 @@ def make(
         )
 
         return ResponsesBackend(settings, tools=tools, environ=environ)
+    from codex_magic.backends.appserver import wire  # noqa: PLC0415 - likewise
     from codex_magic.backends.appserver.backend import (  # noqa: PLC0415 - at first use
         AppServerBackend,
     )
 
     url, key = settings.base_url, settings.api_key
+    searching = wire.SEARCHING if settings.web_search and settings.tools else ()
     if url is None:
-        return AppServerBackend(tools=tools, environ=environ, api_key=key)
+        return AppServerBackend(tools=tools, environ=environ, overrides=searching, api_key=key)
     from codex_magic.auth import hosts, sources  # noqa: PLC0415 - most turns go to OpenAI's
-    from codex_magic.backends.appserver import wire  # noqa: PLC0415 - likewise
 
     is_openais = hosts.is_openai(url)
     if not is_openais or key is not None or settings.env_key is not None:
@@ -100,7 +101,8 @@ def make(
         key = credential.token
     if not is_openais:
         environ = _without_keys(environ)
-    return AppServerBackend(tools=tools, environ=environ, overrides=wire.at_host(url), api_key=key)
+    overrides = [*searching, *wire.at_host(url)]
+    return AppServerBackend(tools=tools, environ=environ, overrides=overrides, api_key=key)
 
 
 def _without_keys(environ: Mapping[str, str]) -> dict[str, str]:
@@ -151,13 +153,14 @@ def _plays_on(settings: Settings, environ: Mapping[str, str]) -> str:
 
 def made_of(which: str, settings: Settings) -> tuple[object, ...]:
     """Return what of the settings a backend is made of: with another of these it is made anew."""
-    common = (which, settings.tools, settings.api_key, settings.base_url, settings.env_key)
+    common: tuple[object, ...] = (which, settings.tools, settings.web_search, settings.api_key)
+    common += (settings.base_url, settings.env_key)
     if which != RESPONSES:
         return common
     return (
         *common,
         *(settings.chatgpt, settings.aliases),
-        *(settings.shell_tool, settings.web_search, settings.account, settings.token_source),
+        *(settings.shell_tool, settings.account, settings.token_source),
         *(settings.token_file, settings.token_url, settings.token_host, settings.token_command),
         *(settings.token_key, settings.token_password),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from codex_magic.backends.appserver import wire
 from codex_magic.session import Session
 from codex_magic.testing import call, js, offered_tools, say, tool_outputs
 
@@ -49,6 +50,14 @@ def test_a_model_is_offered_exactly_these_tools(stage: Any, shape: str) -> None:
     kernel.ask()
     kernel.ask()
     assert [offered(body) for body in model.requests] == [OFFERED[shape]] * 2
+
+
+def test_a_person_can_have_the_host_search(stage: Any) -> None:
+    model = stage.model(say("hello"))
+    kernel = stage.kernel(model, overrides=wire.SEARCHING)
+    assert kernel.ask().status == "completed"
+    (search,) = [tool for tool in model.requests[0]["tools"] if tool["type"] == "web_search"]
+    assert search["external_web_access"] is True
 
 
 def test_the_persons_servers_and_hooks_offer_and_run_nothing(stage: Any, shape: str) -> None:

@@ -40,6 +40,9 @@ CLIENT: Final = "codex_magic"
 
 # --- what we refuse Codex, whatever the person's configuration says ---------------------------
 
+SEARCHING: Final = ('web_search="live"',)
+"""Has the model's host search the web, after `OVERRIDES`, where a person has said so."""
+
 OVERRIDES: Final = (
     # Nothing on this machine is Codex's to do: no agents of its own, no shell, no hooks, nobody
     # to notify. Our tools are the only hands.
