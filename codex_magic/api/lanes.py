@@ -42,6 +42,7 @@ class Lane:
         self.is_taken = threading.Lock()
         """Held while a turn runs here, or something else that a turn must not be disturbed by."""
         self.is_closed = False
+        self._at_work: Backend | None = None
 
     @property
     def backend(self) -> Backend:
@@ -54,11 +55,22 @@ class Lane:
         if self.is_closed:
             raise closed()
 
+    def compact(self, thread_id: str) -> None:
+        """Have a thread made shorter; see `Backend.compact`."""
+        with self.is_taken:
+            self._at_work = self.backend
+            try:
+                self._at_work.compact(thread_id)
+            finally:
+                self._at_work = None
+
     def close(self) -> None:
         """End the running turn, then everything that was started here."""
         self.is_closed = True
         with contextlib.suppress(CellError):
             self.session.stop()
+        if (at_work := self._at_work) is not None:
+            at_work.interrupt()
         ended = self.is_taken.acquire(timeout=PATIENCE_S)
         try:
             self.session.close()

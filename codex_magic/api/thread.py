@@ -371,9 +371,8 @@ class Thread:
         """
         self._occupy()
         try:
-            with self._lane.is_taken:
-                if not self._is_fresh:
-                    self._lane.backend.compact(self.id)
+            if not self._is_fresh:
+                self._lane.compact(self.id)
         finally:
             self._is_busy.release()
         return ThreadCompactStartResponse()
