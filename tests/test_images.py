@@ -3,7 +3,9 @@ from __future__ import annotations
 import base64
 import io
 import os
+import struct
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +40,29 @@ def moving(form: str) -> bytes:
     return file.getvalue()
 
 
-def noise(width: int, height: int, form: str = "png") -> bytes:
+def noise(width: int, height: int, form: str = "png", **how: Any) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype="uint8")
     file = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(file, FORMS[form])
+    PIL.Image.fromarray(pixels).save(file, FORMS[form], **how)
     return file.getvalue()
+
+
+def png(width: int, height: int, pixels: bytes, *, depth: int = 1, crc: int = 0) -> bytes:
+    """A PNG in shades of grey with these bytes for its pixels, whatever they are."""
+    head = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", pixels), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body))
+        + name
+        + body
+        + struct.pack(">I", zlib.crc32(name + body) ^ crc)
+        for name, body in chunks
+    )
+
+
+def rows(width: int, height: int) -> bytes:
+    """The pixels of a black PNG of so many."""
+    return zlib.compress(bytes((1 + -(-width // 8)) * height))
 
 
 def sent(found: Image) -> tuple[str, str, tuple[int, int]]:
@@ -50,6 +70,7 @@ def sent(found: Image) -> tuple[str, str, tuple[int, int]]:
     head, _, body = found.url.partition(";base64,")
     data = base64.b64decode(body, validate=True)
     with PIL.Image.open(io.BytesIO(data)) as opened:
+        opened.load()
         assert found.size == opened.size
         assert head == f"data:image/{str(opened.format).lower()}"
         return found.name, head.removeprefix("data:image/"), opened.size
@@ -85,6 +106,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "text": (b"a,b\n1,2\n", "is no PNG, JPEG, WEBP or GIF image"),
     "bmp": (b"BM" + bytes(60), "is no PNG, JPEG, WEBP or GIF image"),
     "no pixels": (b"\x89PNG\r\n\x1a\n" + bytes(16), "has no pixels"),
+    "gif without an end": (image("gif")[:-1], "is cut off"),
     **{f"cut {form}": (image(form)[:18], "is cut off") for form in KINDS},
 }  # fmt: skip
 
@@ -107,6 +129,65 @@ def test_no_bytes_bring_it_down(data: bytes, draw: st.DataObject) -> None:
     except ValueError:
         return
     assert found.name in KINDS
+
+
+# --- whether it is all there -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", READABLE)
+@pytest.mark.parametrize("has_pillow", [True, False], ids=["pillow", "alone"])
+def test_an_image_that_broke_off_is_not_sent(
+    name: str, has_pillow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _ = READABLE[name]
+    if not has_pillow:
+        monkeypatch.setitem(sys.modules, "PIL", None)
+    told = set()
+    for end in range(13, len(data)):
+        with pytest.raises(CellError) as error:
+            find(data[:end])
+        told.add(error.value.message)
+    assert told == {"it is cut off"}
+    assert find(data + b"\0 and more").name == "it"
+
+
+HARMLESS: dict[str, bytes] = {
+    "a thumbnail in it": image("jpeg", exif=b"Exif\0\0" + image("jpeg")),
+    "restarts": noise(64, 64, "jpeg", restart_marker_rows=1),
+    "zeros before its end": image("gif")[:-1] + b"\0;",
+    "a shade to see through": image("png", mode="P", transparency=0),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_stands_in_an_image_is_not_its_end(name: str) -> None:
+    data = HARMLESS[name]
+    url = f"data:image/{kind(data).name};base64,{base64.b64encode(data).decode()}"
+    assert find(data).url == url
+    with pytest.raises(CellError, match=r"^it is cut off"):
+        find(data[:-3])
+
+
+@pytest.mark.parametrize("data", [png(3, 3, rows(3, 3), crc=1), image()[:60] + b"?" + image()[61:]])
+def test_a_png_of_which_a_bit_has_turned_is_not_sent(data: bytes) -> None:
+    with pytest.raises(CellError) as error:
+        find(data)
+    assert str(error.value) == f"it is damaged. {SAVE}"
+
+
+BROKEN: dict[str, bytes] = {
+    "pixels that are none": png(30, 20, b"nothing"),
+    "fewer rows than it says": png(30, 20, zlib.compress(b"")),
+    "a large one": png(3000, 3000, b"nothing"),
+    "a jpeg without its tables": image("jpeg").replace(b"\xff\xdb", b"\xff\xfe"),
+    "a webp of half its pixels": b"RIFF\xc0\0\0\0" + noise(64, 64, "webp")[8:200],
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_where_pillow_is_what_it_cannot_decode_is_not_sent(name: str) -> None:
+    with pytest.raises(CellError, match=r"^it cannot be read: "):
+        find(BROKEN[name])
 
 
 # --- files and addresses ---------------------------------------------------------------------
@@ -246,6 +327,85 @@ def test_bytes_and_paths_are_images_too(tmp_path: Path) -> None:
     assert [sent(find(each)) for each in kinds] == [("it", "webp", (30, 20))] * 3
     paths = [Path("a.webp"), "a.webp", tmp_path / "a.webp"]
     assert [sent(find(each, tmp_path))[1:] for each in paths] == [("webp", (30, 20))] * 3
+
+
+def colours(found: Image) -> list[Any]:
+    """What a model would see, on a white page, from left to right."""
+    data = base64.b64decode(found.url.partition(",")[2])
+    with PIL.Image.open(io.BytesIO(data)) as opened:
+        assert opened.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
+        seen = opened.convert("RGBA")
+    page = PIL.Image.alpha_composite(PIL.Image.new("RGBA", seen.size, "white"), seen)
+    shown = [page.getpixel((x, 0))[:3] for x in range(page.width)]  # type: ignore[index]
+    return [one[0] if len(set(one)) == 1 else one for one in shown]
+
+
+def strip(mode: str, *pixels: Any, **info: Any) -> PIL.Image.Image:
+    made = PIL.Image.new(mode, (len(pixels), 1))
+    for x, pixel in enumerate(pixels):
+        made.putpixel((x, 0), pixel)
+    made.info.update(info)
+    return made
+
+
+def palette(**info: Any) -> PIL.Image.Image:
+    made = strip("P", 0, 1, **info)
+    made.putpalette([255, 0, 0, 0, 0, 255])
+    return made
+
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+SEEN: dict[str, tuple[PIL.Image.Image, list[Any]]] = {
+    "16 bits": (strip("I;16", 0, 16384, 32768, 65535), [0, 64, 128, 255]),
+    "a dark one of 16 bits": (strip("I;16", 100, 200, 300, 400), [0, 85, 170, 255]),
+    "16 bits the other way": (strip("I;16B", 100, 200, 300, 400), [0, 85, 170, 255]),
+    "all the same": (strip("I;16", 700, 700), [0, 0]),
+    "a shade of before": (strip("I;16", 0, 65535, transparency=0), [0, 255]),
+    "whole numbers": (strip("I", -100, 0, 155), [0, 100, 255]),
+    "whole numbers that are colours": (strip("I", 0, 7, 128), [0, 7, 128]),
+    "measurements": (strip("F", -1.0, 0.0, 1.0), [0, 128, 255]),
+    "shares": (strip("F", 0.0, 0.25, 0.5), [0, 64, 128]),
+    "broken colours": (strip("F", 0.0, 7.4, 128.0), [0, 7, 128]),
+    "1 bit": (strip("1", 0, 255), [0, 255]),
+    "grey to see through": (strip("LA", (0, 255), (0, 0)), [0, 255]),
+    "colours to see through": (strip("RGBA", (*RED, 255), (*RED, 0)), [RED, 255]),
+    "those multiplied": (strip("RGBa", (*RED, 255), (0, 0, 0, 0)), [RED, 255]),
+    "a palette": (palette(), [RED, BLUE]),
+    "a palette with a hole": (palette(transparency=1), [RED, 255]),
+    "a palette to see through": (palette(transparency=b"\x00\xff"), [255, BLUE]),
+    "a palette beside what is seen through": (palette(transparency=1).convert("PA"), [RED, 255]),
+    "inks": (strip("CMYK", (0, 255, 255, 0), (0, 0, 0, 255)), [RED, 0]),
+    "brightness and colour": (strip("YCbCr", (255, 128, 128), (0, 128, 128)), [255, 0]),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_an_image_looks_as_its_owner_sees_it(name: str) -> None:
+    made, seen = SEEN[name]
+    assert colours(find(made)) == seen
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I", "F"])
+def test_a_large_one_of_many_shades(mode: str) -> None:
+    made = strip(mode, *[0] * 1500, *[30000] * 1500)
+    found = colours(find(made))
+    assert (len(found), found[:900], found[-900:]) == (2000, [0] * 900, [255] * 900)
+
+
+def test_a_file_of_many_shades_is_made_anew(tmp_path: Path) -> None:
+    strip("I;16", 0, 30000, 60000).save(tmp_path / "depth.png")
+    found = finding.find("depth.png", tmp_path, {})
+    assert (sent(found), colours(found)) == (("depth.png", "png", (3, 1)), [0, 128, 255])
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan")])
+def test_numbers_that_are_no_shades_say_so(wrong: float) -> None:
+    with pytest.raises(CellError) as error:
+        find(strip("F", wrong, 0.0, 1.0))
+    assert str(error.value) == (
+        "the image holds numbers that are no shades of grey. "
+        "Replace what is infinite or missing first"
+    )
 
 
 def test_colours_come_through() -> None:
@@ -391,17 +551,12 @@ def test_too_many_pixels_are_not_decoded() -> None:
     )
 
 
-def test_a_broken_large_one_says_so() -> None:
-    with pytest.raises(CellError, match="it cannot be read: "):
-        find(image("png", (3000, 3000))[:200])
-
-
 def test_without_pillow_large_ones_are_sent_as_they_are_or_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     array, many = np.zeros((2, 2)), noise(1500, 1400)
     monkeypatch.setitem(sys.modules, "PIL", None)
-    large = image_without_pillow(4000, 1000)
+    large = png(4000, 1000, rows(4000, 1000))
     assert find(large).size == (4000, 1000)
     with pytest.raises(CellError) as error:
         find(many)
@@ -412,7 +567,3 @@ def test_without_pillow_large_ones_are_sent_as_they_are_or_refused(
     with pytest.raises(CellError) as error:
         find(array)
     assert str(error.value) == f"to send the array it, Pillow is needed. {smaller.INSTALL}"
-
-
-def image_without_pillow(width: int, height: int) -> bytes:
-    return b"\x89PNG\r\n\x1a\n" + bytes(8) + width.to_bytes(4) + height.to_bytes(4)

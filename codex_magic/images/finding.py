@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic.errors import CellError
-from codex_magic.images import kind, smaller
+from codex_magic.images import kind, smaller, whole
 from codex_magic.turn import Image
 
 if TYPE_CHECKING:
@@ -154,6 +154,10 @@ def _sent(data: bytes, name: str) -> Image:
     if len(data) > FILE_BYTES:
         limit = FILE_BYTES // 2**20
         raise CellError(f"{name} is larger than {limit} MB", hint="Make it smaller first")
+    try:
+        whole.check(data, found)
+    except ValueError as error:
+        raise CellError(f"{name} {error}", hint=SAVE_IT) from None
     data, found = smaller.fitting(data, found, name)
     url = f"data:image/{found.name};base64,{base64.b64encode(data).decode()}"
     return Image(name, url, (found.width, found.height))

@@ -107,13 +107,13 @@ def _webp(data: bytes) -> Kind:
 _MOVES: Final = "moves, and models read still images only"
 _EXTENSION: Final = 0x21
 _PICTURE: Final = 0x2C
+_TRAILER: Final = b";"
 
 
 def _gif(data: bytes) -> Kind:
     width, height = struct.unpack_from("<HH", data, 6)
     at = 13 + _table(data[10])
     pictures = 0
-    # What follows the first picture may be cut off; then nothing moves.
     while at < len(data) and data[at] in (_EXTENSION, _PICTURE):
         if data[at] == _EXTENSION:
             at += 2
@@ -125,7 +125,8 @@ def _gif(data: bytes) -> Kind:
         while data[at]:
             at += 1 + data[at]
         at += 1
-    if not pictures:
+    # Zeros before the end are harmless, and some programs write them.
+    if not pictures or data[at:].lstrip(b"\0")[:1] != _TRAILER:
         raise ValueError("is cut off")
     return Kind("gif", width, height)
 

@@ -1,19 +1,23 @@
-"""Images with Pillow, where it is there: made smaller, and made of what is in memory.
+"""Images with Pillow, where it is there: looked at, made smaller, and made of what is in memory.
 
-Nothing here is needed for an image that is small enough already.
+Nothing here is needed for an image that is small enough already; but where Pillow is, one that
+cannot be decoded is found out before it is sent.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import io
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from codex_magic.errors import CellError
+from codex_magic.images import grey
 from codex_magic.images.kind import Kind, kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+Made = TypeVar("Made")
 
 LONGEST: Final = 2000
 """Pixels of a side; models look at no more than that."""
@@ -28,12 +32,17 @@ INSTALL: Final = "Type %pip install pillow and run the cell again, or save it sm
 def fitting(data: bytes, found: Kind, name: str) -> tuple[bytes, Kind]:
     """Return an image that is small enough to be sent: as it is, or made smaller.
 
+    One in more shades of grey than a screen has is made anew, too: others would show it white.
+
     Raises
     ------
     CellError
-        It is too large, and cannot be made smaller.
+        It is too large, and cannot be made smaller; it cannot be decoded.
     """
     if found.longest <= LONGEST and len(data) <= SENT_BYTES:
+        if _can_decode(found):
+            mode = _tried(name, lambda: _mode(data, found))
+            return _remade(data, found, name) if grey.is_deep(mode) else (data, found)
         return data, found
     size = f"{name} has {found.width:,} by {found.height:,} pixels and {len(data) / 2**20:.1f} MB"
     if not _has_pillow():
@@ -85,6 +94,23 @@ def _has_pillow() -> bool:
     return importlib.util.find_spec("PIL") is not None
 
 
+def _can_decode(found: Kind) -> bool:
+    if not _has_pillow():
+        return False
+    from PIL import features  # noqa: PLC0415 - not everybody has it
+
+    return found.name != "webp" or bool(features.check("webp"))  # which some builds leave out
+
+
+def _mode(data: bytes, found: Kind) -> str:
+    """Decode an image, and return of which mode its pixels are."""
+    from PIL import Image  # noqa: PLC0415 - not everybody has it
+
+    with Image.open(io.BytesIO(data), formats=[found.name]) as image:
+        image.load()
+        return str(image.mode)
+
+
 def _remade(data: bytes, found: Kind, name: str) -> tuple[bytes, Kind]:
     from PIL import Image, ImageOps  # noqa: PLC0415 - only for large ones
 
@@ -100,12 +126,26 @@ def _remade(data: bytes, found: Kind, name: str) -> tuple[bytes, Kind]:
 
 
 def _small(image: Any) -> Any:
+    image = _plain(image)
     if max(image.size) <= LONGEST:
         return image
     # Those with a palette have no colours in between.
-    small = image.convert("RGBA") if image.mode in ("P", "PA", "1") else image.copy()
+    small = image.convert("RGBA") if image.mode in ("P", "1") else image.copy()
     small.thumbnail((LONGEST, LONGEST))
     return small
+
+
+_SEEN_THROUGH: Final = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
+"""Modes of images that one can see through, and those in which files have that."""
+
+
+def _plain(image: Any) -> Any:
+    """Return `image` in a mode that a file can have."""
+    if grey.is_deep(image.mode):
+        return grey.plain(image)
+    if image.mode in _KEPT["PNG"]:
+        return image
+    return image.convert(_SEEN_THROUGH.get(image.mode, "RGB"))
 
 
 def _on_white(image: Any) -> Any:
@@ -127,9 +167,11 @@ def _file(image: Any, form: str) -> bytes:
     return file.getvalue()
 
 
-def _tried(name: str, work: Callable[[], bytes]) -> bytes:
+def _tried(name: str, work: Callable[[], Made]) -> Made:
     try:
         return work()
+    except CellError:
+        raise
     except Exception as error:  # noqa: BLE001 - of a broken image, a library may raise anything
         said = " ".join(str(error).split()) or type(error).__name__
         raise CellError(f"{name} cannot be read: {said}") from None
