@@ -20,6 +20,7 @@ from codex_magic.auth import exchange, hosts, web
 from codex_magic.auth.callback import Callback, Page
 from codex_magic.auth.waiting import Outcome, given_up
 from codex_magic.errors import BackendError, CodexMagicError, SetupError
+from codex_magic.mask import mask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,7 +129,8 @@ class BrowserSignIn:
 
     def _keep(self, query: Mapping[str, str]) -> None:
         if error := query.get("error"):
-            raise exchange.refusal(error, query.get("error_description", ""))
+            said = mask(query.get("error_description", ""), (self._state, self._verifier))
+            raise exchange.refusal(mask(error, (self._state, self._verifier)), said)
         if not (code := query.get("code")):
             raise exchange.refusal("the issuer gave no code", "")
         form = {

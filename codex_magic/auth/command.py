@@ -56,7 +56,8 @@ def fetch(command: str, environ: Mapping[str, str]) -> bytes:
     return ran.printed
 
 
-def last_line(complaint: str, environ: Mapping[str, str]) -> str:
+def last_line(complaint: str, environ: Mapping[str, str], *secrets: str) -> str:
     """Return the last thing a program complained of, to stand behind a sentence."""
+    known = known_secrets(environ).union(filter(None, secrets))
     lines = [line.strip() for line in complaint.splitlines() if line.strip()]
-    return f": {mask(lines[-1], known_secrets(environ))[:200]}" if lines else ""
+    return f": {mask(lines[-1], known)[:200]}" if lines else ""

@@ -132,7 +132,8 @@ class DeviceSignIn:
         if reply.status != _OK and not is_waiting and not is_trouble:
             said = (reply.json() or {}).get("error_description")
             raise exchange.refusal(
-                reply.code() or f"HTTP {reply.status}", said if isinstance(said, str) else ""
+                reply.code() or f"HTTP {reply.status}",
+                reply.masked(said) if isinstance(said, str) else "",
             )
         return reply
 

@@ -62,13 +62,14 @@ def whose(token: str, environ: Mapping[str, str]) -> Credential:
     return Credential(
         kind="accessToken",
         token=token,
-        account_id=_text(said, "chatgpt_account_id"),
-        email=_text(said, "email"),
-        plan=_text(said, "chatgpt_plan_type"),
+        account_id=_text(said, "chatgpt_account_id", token),
+        email=_text(said, "email", token),
+        plan=_text(said, "chatgpt_plan_type", token),
         is_fedramp=said.get("chatgpt_account_is_fedramp") is True,
     )
 
 
-def _text(said: Mapping[str, Any], name: str) -> str:
+def _text(said: Mapping[str, Any], name: str, token: str) -> str:
     found = said.get(name)
-    return found if isinstance(found, str) and found.isascii() and found.isprintable() else ""
+    is_sound = isinstance(found, str) and found.isascii() and found.isprintable()
+    return str(found) if is_sound and token not in str(found) else ""

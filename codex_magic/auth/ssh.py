@@ -99,7 +99,7 @@ def fetch(host: str, file: str | None, password: str | None, environ: Mapping[st
         argv = [ssh, *_words(where, file or FILE, is_silent=not password)]
         ran = program.run(argv, given, TIMEOUT_S)
     if ran.code:
-        raise _failure(where, file or FILE, ran, environ)
+        raise _failure(where, file or FILE, ran, environ, password or "")
     return ran.printed
 
 
@@ -150,7 +150,7 @@ def _asking(password: str | None, environ: Mapping[str, str]) -> Iterator[dict[s
 
 
 def _failure(
-    where: Remote, file: str, ran: program.Ran, environ: Mapping[str, str]
+    where: Remote, file: str, ran: program.Ran, environ: Mapping[str, str], password: str
 ) -> SetupError | BackendError:
     said, named = ran.complaint, where.target
     typed = shlex.join(["ssh", *(["-p", where.port] if where.port else []), where.target])
@@ -171,11 +171,11 @@ def _failure(
         )
     if ran.code != _SSH_FAILED:
         return SetupError(
-            f"{named} does not give {file}{last_line(said, environ)}",
+            f"{named} does not give {file}{last_line(said, environ, password)}",
             hint="Sign in over there, or set CODEX_MAGIC_TOKEN_FILE to its file",
         )
     return BackendError(
-        f"{named} cannot be reached{last_line(said, environ)}",
+        f"{named} cannot be reached{last_line(said, environ, password)}",
         hint=f"Try `{typed}` in a terminal",
     )
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic.auth import hosts, route
 from codex_magic.errors import BackendError, SetupError
+from codex_magic.mask import mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,13 +50,31 @@ class Ask:
     bearer: str = field(default="", repr=False)
     timeout_s: float = TIMEOUT_S
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What its host is shown, and may repeat."""
+        body = {**(self.json or {}), **(self.form or {})}
+        shown = (self.bearer, *(str(body.get(name, "")) for name in _SECRET))
+        return tuple(secret for secret in shown if len(secret) >= _SHORTEST)
+
+
+_SHORTEST: Final = 8  # shorter ones stand in ordinary words by chance
+_SECRET: Final = ("token", "refresh_token", "code", "code_verifier", "device_auth_id")
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer."""
+    """An answer.
+
+    Parameters
+    ----------
+    secrets
+        What the host was shown, and may repeat.
+    """
 
     status: int
     content: bytes = field(default=b"", repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def json(self) -> dict[str, Any] | None:
         """Return the JSON object that it is, or None."""
@@ -71,7 +90,12 @@ class Reply:
         error = said.get("error")
         found = error.get("code") if isinstance(error, dict) else error
         found = found or said.get("code")
-        return found if isinstance(found, str) and _WORD.fullmatch(found) else ""
+        is_word = isinstance(found, str) and _WORD.fullmatch(found)
+        return self.masked(str(found)) if is_word else ""
+
+    def masked(self, words: str) -> str:
+        """Return the host's words without what it was shown."""
+        return mask(words, self.secrets)
 
 
 _WORD: Final = re.compile(r"[a-z_]{1,60}")
@@ -166,7 +190,7 @@ def ask(asked: Ask, environ: Mapping[str, str], line: Line | None = None) -> Rep
             return _sent(transport, asked, line)
     except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as error:
         late = time.monotonic() - began >= asked.timeout_s
-        why = f"it did not answer within {asked.timeout_s:g} s" if late else _why(error)
+        why = f"it did not answer within {asked.timeout_s:g} s" if late else _why(error, asked)
     raise UnreachableError(
         f"{host} cannot be asked: {why}", hint="Check the network, then try again"
     )
@@ -183,7 +207,7 @@ def _sent(transport: httpx2.HTTPTransport, asked: Ask, line: Line) -> Reply:
                     f"the answer of {hosts.shown(asked.url)} is longer than {LIMIT // 1024} KB",
                     hint="Check the address",
                 )
-        return Reply(response.status_code, content)
+        return Reply(response.status_code, content, asked.secrets)
     finally:
         response.close()
 
@@ -213,6 +237,7 @@ def _request(asked: Ask, line: Line) -> httpx2.Request:
     )
 
 
-def _why(error: Exception) -> str:
-    words = " ".join(str(error).split())[:200]
+def _why(error: Exception, asked: Ask) -> str:
+    # Some of these words are a host's, or repeat a header.
+    words = " ".join(mask(str(error), asked.secrets).split())[:200]
     return words or type(error).__name__

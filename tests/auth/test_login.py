@@ -167,6 +167,21 @@ def test_what_ends_it(room: Room, begun: Begun, answer: Given, said: str) -> Non
     assert not room.ours.exists()
 
 
+def test_what_an_issuer_repeats_of_a_sign_in_is_not_told(room: Room, begun: Begun) -> None:
+    told = {"error": "no", "error_description": "what is opaque-device-id?"}
+    room.issuer.script(DEVICE_TOKEN, Given(400, told))
+    known = device.Device("opaque-device-id", "CODE", 0.01, PATIENCE_S)
+    sign_in = device.DeviceSignIn(known, room.environ, None)
+    begun.all.append(sign_in)
+    with pytest.raises(SetupError, match=r"failed: no what is \*\*\*masked\*\*\*\?\."):
+        sign_in.wait(PATIENCE_S)
+    by_browser = begun.browser()
+    room.issuer.denied = ("no", f"what is {asked_for(by_browser)['state']}?")
+    get(by_browser.url)
+    with pytest.raises(SetupError, match=r"failed: no what is \*\*\*masked\*\*\*\?\."):
+        by_browser.wait(PATIENCE_S)
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [

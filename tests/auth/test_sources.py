@@ -9,7 +9,7 @@ import pytest
 from codex_magic.auth import sources
 from codex_magic.auth.credentials import Credential
 from codex_magic.errors import SetupError
-from codex_magic.issuer import WHOAMI
+from codex_magic.issuer import WHOAMI, Given
 from codex_magic.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,6 +67,16 @@ def test_a_personal_token_is_asked_about_once(room: Room) -> None:
     assert room.issuer.count(WHOAMI) == 1
     with pytest.raises(SetupError, match="from CODEX_ACCESS_TOKEN is refused"):
         source.renewed(expected)
+
+
+def test_a_host_that_calls_somebody_by_their_token_is_not_heard(room: Room) -> None:
+    room.environ["CODEX_ACCESS_TOKEN"] = token = "at-opaque"
+    said = {"email": f"x {token}", "chatgpt_plan_type": token, "chatgpt_account_id": "a"}
+    room.issuer.script(WHOAMI, Given(200, said))
+    found = room.find().current()
+    assert found == Credential(
+        kind="accessToken", token=token, account_id="a", source="from CODEX_ACCESS_TOKEN"
+    )
 
 
 @pytest.mark.parametrize(

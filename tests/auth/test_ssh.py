@@ -245,6 +245,15 @@ UNSURE = """The authenticity of host 'password.test' can't be established.
 Are you sure you want to continue connecting (yes/no/[fingerprint])? """
 
 
+@pytest.mark.parametrize("code", [1, 255])
+def test_a_password_that_is_complained_of_is_not_repeated(
+    room: Room, fake: Callable[..., Any], code: int
+) -> None:
+    fake(code=code, complaint=f"what shall I do with {PASSWORD}?\n")
+    with pytest.raises(CodexMagicError, match=r"what shall I do with \*\*\*masked\*\*\*\?"):
+        used(room, token_password=PASSWORD)
+
+
 def test_a_password_is_told_to_whoever_asks_for_it_and_nowhere_else(
     room: Room, fake: Callable[..., Any]
 ) -> None:

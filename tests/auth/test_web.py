@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.server
 import json
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 from codex_magic.auth import web
 from codex_magic.errors import BackendError, SetupError
+from codex_magic.mask import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,3 +134,39 @@ def test_a_proxy_is_asked_for_the_way_and_told_nothing() -> None:
 def test_nothing_secret_goes_over_an_open_line() -> None:
     with pytest.raises(SetupError, match=r"must not be sent to issuer\.test unencrypted"):
         web.ask(web.Ask("GET", "http://issuer.test/"), {})
+
+
+SECRET = "opaque_secret"
+SHOWN: dict[str, web.Ask] = {
+    "bearer": web.Ask("GET", "", bearer=SECRET),
+    "code": web.Ask("POST", "", form={"grant_type": "authorization_code", "code": SECRET}),
+    "refresh token": web.Ask("POST", "", json={"refresh_token": SECRET}),
+}
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_a_host_that_repeats_a_secret_is_not_repeated(shown: str) -> None:
+    body = json.dumps({"error": {"code": SECRET}}).encode()
+    scripts = [
+        f"HTTP/1.1 {SECRET}\r\n\r\n".encode(),
+        b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body),
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            for script in scripts:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(script)
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        asked = dataclasses.replace(SHOWN[shown], url=url)
+        with pytest.raises(BackendError) as raised:
+            web.ask(asked, {})
+        reply = web.ask(asked, {})
+        answering.join()
+    assert SECRET not in str(raised.value)
+    assert (reply.code(), reply.masked(f"no {SECRET} here")) == (MASK, f"no {MASK} here")

@@ -455,13 +455,47 @@ def _all(stream: Stream) -> list[Any]:
         return list(stream)
 
 
-def test_a_host_that_repeats_a_key_is_not_repeated() -> None:
-    script = answer({"error": {"message": "no such key: opaque-key"}}, 401)
+FIRST, SECOND = "opaque-first", "opaque-second"
+SAYS = f"I know neither {FIRST} nor {SECOND}"
+REPEATS = {
+    "refused twice": answer({"error": {"message": SAYS}}, 401),
+    "refused": answer({"error": {"message": SAYS}}, 403),
+    "an error that is none": answer({"error": {"message": SAYS}}),
+    "words": answer(SAYS),
+    "a text": sized(SAYS.encode(), content_type="text/plain"),
+    "a page": sized(f"<title>{SAYS}</title>".encode(), 502, content_type="text/html"),
+    "a way elsewhere": sized(b"", 302, location=f"https://{SECOND}.example/{FIRST}"),
+    "a plan": answer(
+        {"error": {"code": "usage_limit_reached", "plan_type": SECOND.replace("-", "")}}, 429
+    ),
+    "a wait": answer({"error": {"message": f"{SAYS}, try again in 900 s"}}, 503),
+}
+
+
+REPEATED = [
+    (case, ask)
+    for case in REPEATS
+    for ask in ("stream", "get", "post")
+    if ask == "stream" or case != "an error that is none"  # which is JSON, and so an answer
+]
+
+
+@pytest.mark.parametrize(("case", "ask"), REPEATED)
+def test_a_host_that_repeats_a_key_is_not_repeated(case: str, ask: str) -> None:
+    keys = [FIRST, SECOND.replace("-", "") if case == "a plan" else SECOND]
     with (
-        FaultServer(script, script) as server,
-        connected(server, Keys("a", "opaque-key")) as client,
+        FaultServer(sized(b"", 401), REPEATS[case]) as server,
+        connected(server, Keys(*keys)) as client,
     ):
-        assert read(client.stream(BODY)) == ([], f"{REFUSED}: no such key: ***masked***", False)
+        asks: dict[str, Callable[[], Any]] = {
+            "stream": lambda: _all(client.stream(BODY)),
+            "get": lambda: client.get("models"),
+            "post": lambda: client.post("compact", BODY),
+        }
+        with pytest.raises(Failure) as raised:
+            asks[ask]()
+        said = "".join(traceback.format_exception(raised.value))
+        assert ([key for key in keys if key in said], "***masked***" in said) == ([], True)
 
 
 def test_without_a_source_nothing_is_shown() -> None:
@@ -625,6 +659,36 @@ def test_giving_up_between_two_waits(when: str) -> None:
             read_and_abort(client.stream(BODY), when, seen)
         assert seen == {"before": [], "after an event": [CREATED]}.get(when, WHOLE)
         assert read(client.stream(BODY)) == (WHOLE, "", False)
+
+
+class SlowKeys(Keys):
+    """A source that waits for a test before it gives a key, once it has given so many."""
+
+    def __init__(self, *tokens: str, quick: int) -> None:
+        super().__init__(*tokens)
+        self.gate = Gate()
+        self._quick = quick
+
+    def _next(self) -> Credential:
+        if self._quick == 0:
+            self.gate.reached.release()
+            assert self.gate.opened.wait(SOON_S)
+        self._quick -= 1
+        return super()._next()
+
+
+@pytest.mark.parametrize("how", ["abort", "close"])
+@pytest.mark.parametrize("quick", [0, 1], ids=["the first", "another one"])
+def test_a_credential_that_comes_too_late_is_shown_to_nobody(quick: int, how: str) -> None:
+    source = SlowKeys("a", "b", quick=quick)
+    with FaultServer(sized(b"", 401)) as server, connected(server, source) as client:
+        reader = Reader(client.stream(BODY))
+        assert source.gate.reached.acquire(timeout=SOON_S)
+        reader.stream.abort() if how == "abort" else client.close()
+        source.gate.opened.set()
+        assert isinstance(reader.ended(), AbortedError)
+        shown = [asked.headers["authorization"] for asked in server.asked]
+        assert (shown, server.connections) == (["Bearer a"][:quick], quick)
 
 
 def test_giving_up_what_is_over_disturbs_no_other() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
-from codex_magic.backends.responses import address, coding, failures
+from codex_magic.backends.responses import address, coding
 from codex_magic.backends.responses.address import Request
 from codex_magic.backends.responses.failures import AbortedError, Failure
 from codex_magic.backends.responses.line import Line
@@ -141,7 +141,7 @@ class Client:
             found = None
         if isinstance(found, dict):
             return found
-        raise failures.of_status(answer.status, answer.headers, whole, secrets=answer.secrets)
+        raise answer.failure(whole)
 
     @contextmanager
     def _streamed(self, line: Line, body: bytes, headers: Mapping[str, str]) -> Iterator[Answer]:
@@ -153,9 +153,7 @@ class Client:
             kind = answer.headers.get("content-type", "text/event-stream")
             if kind.partition(";")[0].strip().lower() != "text/event-stream":
                 whole = answer.read(LONGEST_BODY, idle_s)
-                raise failures.of_status(
-                    answer.status, answer.headers, whole, secrets=answer.secrets
-                )
+                raise answer.failure(whole)
             yield answer
 
     @contextmanager

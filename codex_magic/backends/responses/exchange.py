@@ -41,7 +41,7 @@ class Answer:
     Attributes
     ----------
     secrets
-        What was shown for it; some hosts repeat that where they complain.
+        What the host was shown, and may repeat.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Answer:
     ) -> None:
         self._response = response
         self._line = line
-        self.host = host
         self.secrets = secrets
+        self.host = host
         self.status: int = response.status
         self.headers: dict[str, str] = {}
         for raw_name, raw_value in response.headers:
@@ -79,6 +79,10 @@ class Answer:
             if size > limit:
                 break
         return b"".join(found)
+
+    def failure(self, body: bytes) -> Failure:
+        """Return what an answer with this body means that is not the one asked for."""
+        return failures.of_status(self.status, self.headers, body, secrets=self.secrets)
 
     def close(self) -> None:
         """Let the connection serve others, or end it where something is still to come."""
@@ -121,14 +125,15 @@ class Exchange:
             There is no credential to ask with.
         """
         credential = None if self._source is None else self._source.current()
-        answer = self._send(request, credential, line, silent_s)
+        shown = () if credential is None else (credential.token,)
+        answer = self._send(request, credential, line, silent_s, shown)
         if answer.status == UNAUTHORIZED and self._source is not None and credential is not None:
             refusal = self._refusal(answer, line)
             renewed = self._source.renewed(credential)
             if renewed.token == credential.token:
                 raise refusal
-            credential = renewed
-            answer = self._send(request, credential, line, silent_s)
+            shown = (*shown, renewed.token)
+            answer = self._send(request, renewed, line, silent_s, shown)
         if answer.status not in SUCCESS:
             raise self._refusal(answer, line)
         return answer
@@ -142,7 +147,12 @@ class Exchange:
             pool.close()
 
     def _send(
-        self, request: Request, credential: Credential | None, line: Line, silent_s: float
+        self,
+        request: Request,
+        credential: Credential | None,
+        line: Line,
+        silent_s: float,
+        shown: tuple[str, ...],
     ) -> Answer:
         if line.is_cut:
             raise AbortedError
@@ -164,8 +174,7 @@ class Exchange:
         )
         with outages.failing(line, where.name, silent_s, is_begun=False), sockets.through(line):
             response = self._pool(where).handle_request(prepared)
-        secrets = () if credential is None else (credential.token,)
-        return Answer(response, line, where.name, secrets)
+        return Answer(response, line, where.name, shown)
 
     def _pool(self, where: Address) -> httpcore2.ConnectionPool:
         key = (where.scheme, where.host, where.port)
@@ -192,7 +201,7 @@ class Exchange:
             body = b""  # the status says enough
         finally:
             answer.close()
-        return failures.of_status(answer.status, answer.headers, body, secrets=answer.secrets)
+        return answer.failure(body)
 
 
 def _written(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

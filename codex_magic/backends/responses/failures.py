@@ -209,7 +209,7 @@ def _failure(
     kind, retries = verdict
     after_s = found.after_s(now)
     if kind == "usageLimitExceeded":
-        message = said.usage_limit(found, now)
+        message = said.clean(said.usage_limit(found, now), secrets)
     else:
         number = f" ({status})" if status is not None and status not in _SUCCESS else ""
         words = said.clean(found.elsewhere if kind == "redirected" else found.message, secrets)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpcore2
 
+from codex_magic.backends.responses import said
 from codex_magic.backends.responses.failures import AbortedError, Failure
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def _failure(error: Exception, host: str, silent_s: float, *, is_begun: bool) ->
         return Failure(f"the certificate of {host} is not trusted: {why}", kind="certificate")
     if isinstance(error, httpcore2.ProxyError):
         return Failure(
-            f"the proxy did not let the request through to {host}: {error}", kind="proxy"
+            f"the proxy did not let the request through to {host}: {said.clean(str(error))}",
+            kind="proxy",
         )
     if isinstance(error, httpcore2.ConnectTimeout):
         return _lost(f"{host} did not take the connection in time", "unreachable")
