@@ -68,13 +68,14 @@ def parts(item: Mapping[str, Any]) -> list[str]:
         return [content]
     if not isinstance(content, list):
         return []
-    return [_text(p) for p in content if isinstance(p, dict)]
+    return [text for p in content if isinstance(p, dict) and (text := _text(p)) is not None]
 
 
-def _text(part: Mapping[str, Any]) -> str:
+def _text(part: Mapping[str, Any]) -> str | None:
+    """Return what a part says; None for one without words, as an image."""
     if "outcome" in part:  # one command of a shell
         return f"{part.get('stdout', '')}{part.get('stderr', '')}"
-    return str(part.get("text", ""))
+    return str(part["text"]) if "text" in part else None
 
 
 def texts(body: Body, role: str) -> list[str]:

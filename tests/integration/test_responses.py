@@ -391,7 +391,7 @@ def test_what_a_turn_is_about_is_never_shortened(stage: Any) -> None:
     kernel = stage.responses_kernel(model)
     kernel.ask("first")
     kernel.ask(long, images=(DOT,))
-    assert user_texts(model.requests[2])[-1].strip() == long
+    assert user_texts(model.requests[2])[-1] == long
     content = [part for item in model.requests[2]["input"] for part in item["content"]]
     assert [part["image_url"] for part in content if part["type"] == "input_image"] == [DOT.url]
 
