@@ -316,15 +316,21 @@ def test_a_turn_is_stopped_wherever_it_waits(stage: Any, gate: str) -> None:
     assert kernel.ask("go on").final_response == "on"
 
 
+def steered(kernel: Any, model: FakeModel) -> None:
+    """Have a person add something once the model waits, and go on when that has been taken."""
+    reached = model.reached("here")
+    kernel.page.once(lambda turn: reached.is_set(), lambda: kernel.session.steer("and that"))
+    kernel.page.once(
+        lambda turn: any(str(getattr(i, "text", "")) == "and that" for i in turn.items),
+        model.gate("here").set,
+    )
+
+
 def test_more_words_reach_the_next_request(stage: Any, until: Any) -> None:
     model = strict(stage, [say("So far. "), pause_at("here")], say("Both."))
     kernel = stage.responses_kernel(model)
 
-    def steer() -> None:
-        kernel.session.steer("and that")
-        model.gate("here").set()
-
-    kernel.page.once(lambda turn: "So far" in turn.final_response, steer)
+    steered(kernel, model)
     turn = kernel.ask("this")
     assert turn.final_response == "Both."
     assert user_texts(model.requests[1]) == ["this", "and that"]
@@ -549,11 +555,7 @@ def test_words_that_came_too_late_are_answered_by_the_next_turn(stage: Any) -> N
     model = strict(stage, [say("So far. "), pause_at("here"), no], say("on"))
     kernel = stage.responses_kernel(model)
 
-    def steer() -> None:
-        kernel.session.steer("and that")
-        model.gate("here").set()
-
-    kernel.page.once(lambda turn: "So far" in turn.final_response, steer)
+    steered(kernel, model)
     assert kernel.ask("this").status == "failed"
     kernel.ask("go on")
     assert user_texts(model.requests[1]) == ["this", "and that", "go on"]
@@ -563,11 +565,7 @@ def test_more_words_go_with_the_next_try(stage: Any, hasty: None) -> None:
     model = strict(stage, [say("So far. "), pause_at("here"), cut()], say("Both."))
     kernel = stage.responses_kernel(model)
 
-    def steer() -> None:
-        kernel.session.steer("and that")
-        model.gate("here").set()
-
-    kernel.page.once(lambda turn: "So far" in turn.final_response, steer)
+    steered(kernel, model)
     assert kernel.ask("this").status == "completed"
     assert len(model.requests) == 2
     assert user_texts(model.requests[1]) == ["this", "and that"]
