@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Kind = Literal["chatgpt", "apiKey", "accessToken"]
 
@@ -37,6 +40,24 @@ class Credential:
     source: str = ""
     residency: str = ""
     is_fedramp: bool = False
+
+
+def have_one_payer(one: Credential | None, other: Credential | None) -> bool:
+    """Return whether both are of one kind and one account; two API keys are two accounts."""
+    if one is None or other is None:
+        return one is other
+    if one.kind != other.kind:
+        return False
+    if one.kind == "apiKey":
+        return one.token == other.token
+    if one.account_id or other.account_id:
+        return one.account_id == other.account_id
+    return one.email == other.email
+
+
+def like(first: Credential | None) -> Callable[[Credential | None], bool]:
+    """Return what tells whether a credential is of the same kind and account as `first`."""
+    return lambda found: have_one_payer(first, found)
 
 
 class Source(Protocol):

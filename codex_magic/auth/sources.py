@@ -6,11 +6,12 @@ environment. Another host than OpenAI gets the key that was named for it, or non
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from codex_magic.auth import command, homes, hosts, remote, ssh
-from codex_magic.auth.credentials import Credential, Kind, Source
+from codex_magic.auth.credentials import Credential, Kind, Source, have_one_payer
 from codex_magic.auth.fetched import FetchedSource
 from codex_magic.auth.keyring import KeyringPlace
 from codex_magic.auth.notices import Notices
@@ -29,6 +30,9 @@ KINDS: Final[frozenset[Kind]] = frozenset(("chatgpt", "apiKey", "accessToken"))
 EXPLICIT: Final = "given explicitly"
 ACCESS_TOKEN: Final = "CODEX_ACCESS_TOKEN"  # noqa: S105 - the name of a variable
 API_KEY: Final = "OPENAI_API_KEY"
+
+REMEMBERED: Final = 8
+"""Credentials of which is known where they came from: one may be refused after others were given."""
 
 _HERE: Final = "type %codex login"
 _THERE: Final = "type `codex login` in a terminal"
@@ -81,7 +85,7 @@ class Chosen:
         self.is_needed = is_needed
         self._sources = sources
         self._notices = notices
-        self._last: Source | None = None
+        self._gave: deque[tuple[Credential, Source]] = deque(maxlen=REMEMBERED)
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -95,16 +99,27 @@ class Chosen:
         """
         for source in self._sources:
             if (found := source.current()) is not None:
-                self._last = source
+                self._note(found, source)
                 return found
-        self._last = None
         return None
 
     def renewed(self, refused: Credential) -> Credential:
-        """Return another credential than `refused`, from where that came from."""
-        if self._last is None:
+        """Return another credential than `refused`, from where that came from, for who pays it."""
+        source = next((source for gave, source in self._gave if gave.token == refused.token), None)
+        if source is None:
             raise SetupError("nobody is signed in any more", hint=f"Sign in: {_HERE}")
-        return self._last.renewed(refused)
+        found = source.renewed(refused)
+        if not have_one_payer(refused, found):
+            raise SetupError(
+                f"what comes {found.source} belongs to another account by now",
+                hint="Run the cell again to go on with that one",
+            )
+        self._note(found, source)
+        return found
+
+    def _note(self, found: Credential, source: Source) -> None:
+        if (found, source) not in self._gave:
+            self._gave.appendleft((found, source))
 
 
 class KeySource:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from codex_magic.auth import document
+from codex_magic.auth.credentials import have_one_payer
 from codex_magic.auth.flight import Flight
 from codex_magic.auth.personal import Personal
 from codex_magic.auth.refresh import REUSED, NotNowError, RefusedError, refresh
@@ -103,9 +104,10 @@ class StoredSource:
         """Return another credential than `refused`: what is stored by now, or a renewed one."""
         if (kept := self._kept()) is None:
             raise SetupError("nobody is signed in any more", hint="Sign in: type %codex login")
-        self._same_account(kept, refused.account_id)
-        if kept.credential().token != refused.token:
-            return self._known(kept)
+        known = self._known(kept)
+        _check_payer(kept.place, refused, known)
+        if known.token != refused.token:
+            return known
         token, came_at = self._came
         is_new = token == refused.token and time.monotonic() - came_at < NEW_S
         if is_new or not document.refresh_token(kept.document):
@@ -163,14 +165,6 @@ class StoredSource:
         token = document.access_token(kept)
         return token != self._odd and document.is_due(kept, time.time())
 
-    def _same_account(self, kept: Kept, account_id: str) -> None:
-        found = kept.credential().account_id
-        if account_id and found and found != account_id:
-            raise SetupError(
-                f"{kept.place.words} belongs to another account by now",
-                hint="Run the cell again to go on with that one",
-            )
-
     def _renewal(self, kept: Kept, refused: str) -> Flight[Credential]:
         """Return the renewal that is on its way, or a new one."""
         with self._guard:
@@ -185,7 +179,7 @@ class StoredSource:
                 raise SetupError(
                     f"{kept.place.words} is there no more", hint="Sign in: type %codex login"
                 )
-            self._same_account(latest, kept.credential().account_id)
+            _check_payer(kept.place, kept.credential(), latest.credential())
             if latest.credential().token != refused and not self._is_due(latest.document):
                 return latest.credential()
             return self._asked(latest, refused)
@@ -217,10 +211,10 @@ class StoredSource:
         """Return what another program, which knows no lock, has renewed just now."""
         for _ in range(PAUSES):
             latest = self._read(kept.place)
-            if latest is None:
+            if latest is None or document.mode(latest.document) != "chatgpt":
                 return None
             if latest.raw != kept.raw:
-                self._same_account(latest, kept.credential().account_id)
+                _check_payer(kept.place, kept.credential(), latest.credential())
                 return latest.credential()
             time.sleep(PAUSE_S)
         return None
@@ -256,3 +250,11 @@ class StoredSource:
             )
         else:
             self._unsaved = None
+
+
+def _check_payer(place: Place, before: Credential, now: Credential) -> None:
+    if not have_one_payer(before, now):
+        raise SetupError(
+            f"{place.words} belongs to another account by now",
+            hint="Run the cell again to go on with that one",
+        )

@@ -21,6 +21,7 @@ SIGN_IN: Final = (
 
 HINTS: Final[Mapping[str, str]] = {
     "unauthorized": "Sign in again: type %codex login",
+    "signInChanged": "Run the cell again to go on with the sign-in that is there now",
     "forbidden": (
         "Type %codex status to see which account is in use; "
         "a company's network or a VPN can also be the reason"

@@ -210,6 +210,33 @@ def test_another_account_has_taken_its_place(room: Room) -> None:
     assert source.current().account_id == "acc-2"
 
 
+@pytest.mark.parametrize("is_key_first", [True, False])
+def test_a_key_has_taken_the_place_of_an_account_or_the_reverse(
+    room: Room, *, is_key_first: bool
+) -> None:
+    key, account = {"auth_mode": "apikey", "OPENAI_API_KEY": "sk-other"}, room.aged(3600)
+    first, second = (key, account) if is_key_first else (account, key)
+    room.keep(first)
+    source = room.find()
+    found = source.current()
+    room.keep(second)
+    with pytest.raises(SetupError, match="your sign-in belongs to another account by now"):
+        source.renewed(found)
+    assert room.issuer.requests == []
+
+
+def test_what_is_refused_is_renewed_where_it_came_from(room: Room) -> None:
+    """Although by now a key of the environment would be used."""
+    path = room.keep(room.aged(3600))
+    room.environ["OPENAI_API_KEY"] = "sk-environment"
+    source = room.find()
+    found = source.current()
+    path.unlink()
+    assert source.current().token == "sk-environment"
+    with pytest.raises(SetupError, match="nobody is signed in any more"):
+        source.renewed(found)
+
+
 def test_another_account_has_taken_its_place_while_the_lock_was_held(
     room: Room, until: Callable[..., None]
 ) -> None:

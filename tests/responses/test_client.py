@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import itertools
 import json
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from codex_magic.auth.credentials import Credential
+from codex_magic.auth.credentials import Credential, like
 from codex_magic.backends.responses import client as client_module
 from codex_magic.backends.responses.client import AbortedError, Client
 from codex_magic.backends.responses.failures import Failure
@@ -504,11 +505,70 @@ def test_without_a_source_nothing_is_shown() -> None:
         assert [asked.headers.get("authorization") for asked in server.asked] == [None]
 
 
-@pytest.mark.parametrize("kind", ["chatgpt", "accessToken"])
-def test_a_sign_in_is_sent_to_nobody_in_the_clear(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "what"), [("chatgpt", "sign-in"), ("accessToken", "sign-in"), ("apiKey", "key")]
+)
+def test_a_credential_is_sent_to_nobody_in_the_clear(kind: str, what: str) -> None:
     client = Client("http://host.invalid/v1", Keys("token", kind=kind), dress, environ={})
-    with client, pytest.raises(SetupError, match=r"the sign-in would go to host\.invalid"):
+    with client, pytest.raises(SetupError, match=rf"the {what} would go to host\.invalid"):
         client.get("models")
+
+
+class Switched:
+    """A source of which somebody else has signed in meanwhile."""
+
+    def __init__(self, first: Credential, *then: Credential | None) -> None:
+        self._found = [first, *then]
+
+    def current(self) -> Credential | None:
+        return self._found.pop(0)
+
+    def renewed(self, refused: Credential) -> Credential:
+        found = self._found.pop(0)
+        assert found is not None
+        return found
+
+
+ADA = Credential("chatgpt", "ada", account_id="acc-1")
+CHANGED = "the sign-in has changed meanwhile, and nothing was asked with the new one"
+OTHERS: dict[str, Credential | None] = {
+    "a key": Credential("apiKey", "sk-private"),
+    "another account": Credential("chatgpt", "bob", account_id="acc-2"),
+    "no account": Credential("chatgpt", "carol"),
+    "a personal token": Credential("accessToken", "at-x", account_id="acc-1"),
+    "nobody": None,
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_no_other_than_the_first_one_pays(other: str) -> None:
+    source: Any = Switched(ADA, OTHERS[other])
+    with FaultServer(streamed(*WHOLE), streamed(*WHOLE)) as server:
+        with Client(server.base_url, source, dress, environ={}, accept=like(ADA)) as client:
+            assert read(client.stream(BODY)) == (WHOLE, "", False)
+            with pytest.raises(Failure) as caught:
+                client.get("models")
+            assert (caught.value.message, caught.value.kind) == (CHANGED, "signInChanged")
+            assert caught.value.hint.startswith("Run the cell again")
+        assert [asked.headers["authorization"] for asked in server.asked] == ["Bearer ada"]
+
+
+@pytest.mark.parametrize("other", [other for other in OTHERS if OTHERS[other]])
+def test_no_other_pays_in_the_place_of_one_that_is_refused(other: str) -> None:
+    source: Any = Switched(ADA, OTHERS[other])
+    with FaultServer(sized(b"", 401)) as server:
+        with Client(server.base_url, source, dress, environ={}, accept=like(ADA)) as client:
+            assert read(client.stream(BODY)) == ([], CHANGED, False)
+        assert [asked.headers["authorization"] for asked in server.asked] == ["Bearer ada"]
+
+
+def test_the_same_account_goes_on_with_a_renewed_token() -> None:
+    source: Any = Switched(ADA, dataclasses.replace(ADA, token="newer"))
+    with FaultServer(sized(b"", 401), streamed(*WHOLE)) as server:
+        with Client(server.base_url, source, dress, environ={}, accept=like(ADA)) as client:
+            assert read(client.stream(BODY)) == (WHOLE, "", False)
+        seen = [asked.headers["authorization"] for asked in server.asked]
+        assert seen == ["Bearer ada", "Bearer newer"]
 
 
 @pytest.mark.parametrize("token", ["key\nx: y", "key\r", "schl\u00fcssel\u2026", "a\x00"])
@@ -794,7 +854,7 @@ def test_an_answer_must_be_json_and_there(case: str, monkeypatch: pytest.MonkeyP
 def test_a_proxy_is_asked_by_its_name() -> None:
     with FaultServer(streamed(*WHOLE)) as proxy:
         environ = {"http_proxy": f"http://ada:p%40ss@127.0.0.1:{proxy.port}"}
-        with Client("http://host.invalid/v1", Keys("k"), dress, environ=environ) as client:
+        with Client("http://host.invalid/v1", None, dress, environ=environ) as client:
             assert read(client.stream(BODY)) == (WHOLE, "", False)
         (asked,) = proxy.asked
         assert (asked.target, asked.headers["host"], asked.headers["proxy-authorization"]) == (

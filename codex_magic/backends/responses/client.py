@@ -55,6 +55,9 @@ class Client:
         Makes the headers that show a credential, and whatever else each request shall have.
     environ
         Where proxies and certificates are named.
+    accept
+        Asked for every credential, and for there being none, before anything is sent with it:
+        whether it is one that requests here may show.
 
     Raises
     ------
@@ -62,7 +65,7 @@ class Client:
         `base_url` is no address.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but three by their names
         self,
         base_url: str,
         source: Source | None,
@@ -70,12 +73,14 @@ class Client:
         *,
         patience: Patience | None = None,
         environ: Mapping[str, str] | None = None,
+        accept: Callable[[Credential | None], bool] = lambda _: True,
     ) -> None:
         self.base = address.parse(base_url)
         self.patience = patience or Patience()
         self._source = source
         self._dress = dress
         self._environ = os.environ if environ is None else environ
+        self._accept = accept
         self._exchange: Exchange | None = None
         self._lines: set[Line] = set()
         self._guard = threading.Lock()
@@ -179,7 +184,9 @@ class Client:
 
         with self._guard:
             if self._exchange is None:
-                self._exchange = Exchange(self._source, self._dress, self.patience, self._environ)
+                self._exchange = Exchange(
+                    self._source, self._dress, self.patience, self._environ, self._accept
+                )
             return self._exchange
 
 

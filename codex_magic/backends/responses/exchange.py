@@ -99,8 +99,10 @@ class Exchange:
         dress: Callable[[Credential | None], Mapping[str, str]],
         patience: Patience,
         environ: Mapping[str, str],
+        accept: Callable[[Credential | None], bool],
     ) -> None:
         self._source = source
+        self._accept = accept
         self._dress = dress
         self._patience = patience
         self._environ = environ
@@ -124,7 +126,7 @@ class Exchange:
         SetupError, BackendError
             There is no credential to ask with.
         """
-        credential = None if self._source is None else self._source.current()
+        credential = None if self._source is None else self._accepted(self._source.current())
         shown = () if credential is None else (credential.token,)
         answer = self._send(request, credential, line, silent_s, shown)
         if answer.status == UNAUTHORIZED and self._source is not None and credential is not None:
@@ -133,7 +135,7 @@ class Exchange:
             if renewed.token == credential.token:
                 raise refusal
             shown = (*shown, renewed.token)
-            answer = self._send(request, renewed, line, silent_s, shown)
+            answer = self._send(request, self._accepted(renewed), line, silent_s, shown)
         if answer.status not in SUCCESS:
             raise self._refusal(answer, line)
         return answer
@@ -145,6 +147,15 @@ class Exchange:
             self._pools.clear()
         for pool in pools:
             pool.close()
+
+    def _accepted(self, credential: Credential | None) -> Credential | None:
+        """Pass a credential that requests here may show: none that was signed in since."""
+        if self._accept(credential):
+            return credential
+        raise Failure(
+            "the sign-in has changed meanwhile, and nothing was asked with the new one",
+            kind="signInChanged",
+        )
 
     def _send(
         self,
@@ -158,9 +169,10 @@ class Exchange:
             raise AbortedError
         line.allow(silent_s)
         where = request.address
-        if credential is not None and credential.kind != "apiKey" and not where.is_private:
+        if credential is not None and not where.is_private:
+            what = "key" if credential.kind == "apiKey" else "sign-in"
             raise SetupError(
-                f"the sign-in would go to {where.name} for everybody on the way to read",
+                f"the {what} would go to {where.name} for everybody on the way to read",
                 hint="Give its address with https://",
             )
         prepared = httpcore2.Request(
