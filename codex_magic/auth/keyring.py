@@ -43,10 +43,15 @@ class KeyringPlace:
     def __str__(self) -> str:
         return f"the keyring ({SERVICE})"
 
-    def read(self) -> bytes | None:
+    @property
+    def key(self) -> str:
+        """The name of the entry."""
+        return f"{SERVICE} {entry(self._home)}"
+
+    def read(self, *, afresh: bool = False) -> bytes | None:
         """Return what the keyring has; None where there is no entry, or no keyring."""
         with self._guard:
-            if not self._is_known:
+            if afresh or not self._is_known:
                 self._known = self._asked()
                 self._is_known = True
             return self._known

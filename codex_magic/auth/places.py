@@ -29,6 +29,7 @@ PATIENCE_S: Final = 30.0
 """Seconds to wait for another process: longer than one of its requests may take."""
 
 _PAUSE_S: Final = 0.01
+# Not of a full or a failing disk: writing over what is there would lose it too.
 _ALONE: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV}
 _UNLOCKABLE: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.ENOLCK}
 
@@ -47,10 +48,20 @@ class Place(Protocol):
     words: str
     again: str
 
+    @property
+    def key(self) -> str:
+        """What tells this place from all others."""
+        ...
+
     def __str__(self) -> str: ...
 
-    def read(self) -> bytes | None:
+    def read(self, *, afresh: bool = False) -> bytes | None:
         """Return what is kept; None for nothing.
+
+        Parameters
+        ----------
+        afresh
+            Whether it must be what is kept there now, whatever it takes.
 
         Raises
         ------
@@ -92,7 +103,12 @@ class FilePlace:
     def __str__(self) -> str:
         return str(self.path)
 
-    def read(self) -> bytes | None:
+    @property
+    def key(self) -> str:
+        """Where the file really is."""
+        return str(self.path.resolve())
+
+    def read(self, *, afresh: bool = False) -> bytes | None:  # noqa: ARG002 - it always is
         """Return what is in the file; None where there is no file."""
         try:
             # Not to wait for a writer, should it be a pipe.
@@ -185,12 +201,31 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def _overwrite(path: Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CLOEXEC), "wb") as file:
-        # The end is cut last: until then there is at no time less than a whole document.
-        file.write(content)
-        file.truncate()
-        file.flush()
-        os.fsync(file.fileno())
+    """Write over what is in a file, after making sure that there is room for all of it.
+
+    A disk that is full has to say so before the first byte is lost: so the end comes first, as
+    blanks, which change no document.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        size = os.fstat(handle).st_size
+        try:
+            _write(handle, b" " * (len(content) - size), size)
+        except OSError:
+            os.ftruncate(handle, size)
+            raise
+        _write(handle, content, 0)
+        os.ftruncate(handle, len(content))
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write(handle: int, content: bytes, at: int) -> None:
+    while content:
+        written = os.pwrite(handle, content, at)
+        content, at = content[written:], at + written
+    os.fsync(handle)
 
 
 @contextlib.contextmanager

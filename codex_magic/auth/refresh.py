@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic.auth import hosts, web
-from codex_magic.errors import BackendError, SetupError
+from codex_magic.errors import BackendError, CodexMagicError, SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,11 +51,11 @@ def refresh(token: str, environ: Mapping[str, str], again: str) -> dict[str, Any
     NotNowError
         It gives nothing now.
     """
-    where = hosts.hosts(environ)
-    body = {"client_id": where.client_id, "grant_type": "refresh_token", "refresh_token": token}
     try:
+        where = hosts.hosts(environ)
+        body = {"client_id": where.client_id, "grant_type": "refresh_token", "refresh_token": token}
         reply = web.ask(web.Ask("POST", where.token, json=body), environ)
-    except web.UnreachableError as error:
+    except CodexMagicError as error:  # also of a proxy or a certificate that cannot be used
         raise NotNowError(
             f"the sign-in could not be renewed: {error.message}", hint=error.hint
         ) from None

@@ -7,14 +7,16 @@ renewed meanwhile, else ask, write, unlock.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from codex_magic.auth import document
+from codex_magic.auth import document, exchange, memory
 from codex_magic.auth.credentials import have_one_payer
 from codex_magic.auth.flight import Flight
+from codex_magic.auth.memory import Unsaved
 from codex_magic.auth.personal import Personal
 from codex_magic.auth.refresh import REUSED, NotNowError, RefusedError, refresh
 from codex_magic.errors import CodexMagicError, SetupError
@@ -52,13 +54,8 @@ class Kept:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Unsaved:
-    """A renewed sign-in that could not be written down, and what it takes the place of."""
-
-    place: Place
-    instead_of: bytes = field(repr=False)
-    document: document.Json = field(repr=False)
+class UnreadableError(SetupError):
+    """What is kept somewhere is no sign-in that can be understood here."""
 
 
 class StoredSource:
@@ -84,19 +81,13 @@ class StoredSource:
         self._personal = Personal(environ)
         self._guard = threading.Lock()
         self._flight: Flight[Credential] | None = None
-        self._unsaved: Unsaved | None = None
-        self._over: tuple[str, CodexMagicError] | None = None
-        self._quiet_until = 0.0
-        self._again_at = 0.0
-        self._came: tuple[str, float] = ("", 0.0)
-        self._odd = ""
 
     def current(self) -> Credential | None:
         """Return the credential to use now, renewed where it is about to expire."""
         self._save_again()
         if (kept := self._kept()) is None:
             return None
-        if document.refresh_token(kept.document) and self._is_due(kept.document):
+        if document.refresh_token(kept.document) and self._is_due(kept):
             return self._renewal(kept, "").result()
         return self._known(kept)
 
@@ -108,7 +99,7 @@ class StoredSource:
         _check_payer(kept.place, refused, known)
         if known.token != refused.token:
             return known
-        token, came_at = self._came
+        token, came_at = memory.of(kept.place.key).came
         is_new = token == refused.token and time.monotonic() - came_at < NEW_S
         if is_new or not document.refresh_token(kept.document):
             why = "although it is new" if is_new else "and it cannot be renewed"
@@ -137,20 +128,21 @@ class StoredSource:
                 return kept
         return None
 
-    def _read(self, place: Place) -> Kept | None:
+    def _read(self, place: Place, *, afresh: bool = False) -> Kept | None:
+        raw, unsaved = b"", memory.of(place.key).unsaved
         for _ in range(PAUSES):
-            if (raw := place.read()) is None:
+            if (found := place.read(afresh=afresh)) is None:
                 return None
+            raw = found
+            if unsaved is not None and unsaved.instead_of == raw:
+                return Kept(place, raw, unsaved.document)
             try:
-                found = document.parse(raw)
+                return Kept(place, raw, document.parse(raw))
             except ValueError:
                 time.sleep(PAUSE_S)
-                continue
-            unsaved = self._unsaved
-            if unsaved is not None and (unsaved.place, unsaved.instead_of) == (place, raw):
-                found = unsaved.document
-            return Kept(place, raw, found)
-        raise SetupError(
+        if unsaved is not None:  # whoever tore it has left nothing better
+            return Kept(place, raw, unsaved.document)
+        raise UnreadableError(
             f"the sign-in in {place} cannot be read: it is cut off, or not JSON",
             hint=f"Sign in again: {place.again}",
         )
@@ -161,9 +153,10 @@ class StoredSource:
             return self._personal.credential(found.token, found.source)
         return found
 
-    def _is_due(self, kept: document.Json) -> bool:
-        token = document.access_token(kept)
-        return token != self._odd and document.is_due(kept, time.time())
+    def _is_due(self, kept: Kept) -> bool:
+        token = document.access_token(kept.document)
+        is_odd = token == memory.of(kept.place.key).odd
+        return not is_odd and document.is_due(kept.document, time.time())
 
     def _renewal(self, kept: Kept, refused: str) -> Flight[Credential]:
         """Return the renewal that is on its way, or a new one."""
@@ -176,36 +169,34 @@ class StoredSource:
         with kept.place.locked():
             latest = self._read(kept.place)
             if latest is None or document.mode(latest.document) != "chatgpt":
-                raise SetupError(
-                    f"{kept.place.words} is there no more", hint="Sign in: type %codex login"
-                )
+                raise _gone(kept.place)
             _check_payer(kept.place, kept.credential(), latest.credential())
-            if latest.credential().token != refused and not self._is_due(latest.document):
+            if latest.credential().token != refused and not self._is_due(latest):
                 return latest.credential()
             return self._asked(latest, refused)
 
     def _asked(self, kept: Kept, refused: str) -> Credential:
-        old = kept.credential()
+        old, known = kept.credential(), memory.of(kept.place.key)
         is_good = old.token != refused and (old.expires_at or time.time() + 1) > time.time()
         key = document.refresh_token(kept.document)
-        if self._over is not None and self._over[0] == key:
-            raise self._over[1]
-        if is_good and time.monotonic() < self._quiet_until:
+        if known.over is not None and known.over[0] == key:
+            raise known.over[1].with_traceback(None)
+        if is_good and time.monotonic() < known.quiet_until:
             return old
         try:
             answer = refresh(key, self._environ, kept.place.again)
         except RefusedError as error:
             if error.code == REUSED and (other := self._of_another(kept)) is not None:
                 return other
-            self._over = (key, error)
+            known.over = (key, error)
             raise
         except NotNowError as error:
-            self._quiet_until = time.monotonic() + QUIET_S
+            known.quiet_until = time.monotonic() + QUIET_S
             if not is_good:
                 raise
             self._notices.say(f"{error.message}; the token is good for a while yet")
             return old
-        return self._taken(kept, document.renewed(kept.document, answer, time.time()))
+        return self._taken(kept, answer)
 
     def _of_another(self, kept: Kept) -> Credential | None:
         """Return what another program, which knows no lock, has renewed just now."""
@@ -219,37 +210,64 @@ class StoredSource:
             time.sleep(PAUSE_S)
         return None
 
-    def _taken(self, kept: Kept, new: document.Json) -> Credential:
-        token = document.access_token(new)
-        self._came = (token, time.monotonic())
+    def _taken(self, kept: Kept, answer: Mapping[str, Any]) -> Credential:
+        """Keep what the issuer gave, unless somebody has signed in or out while it was asked."""
+        latest = self._reread(kept)
+        if latest is None or document.mode(latest.document) != "chatgpt":
+            # Nobody would know of this one any more, and it would go on being good.
+            exchange.revoke(document.renewed(kept.document, answer, time.time()), self._environ)
+            raise _gone(kept.place)
+        if document.refresh_token(latest.document) != document.refresh_token(kept.document):
+            _check_payer(kept.place, kept.credential(), latest.credential())
+            return latest.credential()
+        new = document.renewed(latest.document, answer, time.time())
+        token, known = document.access_token(new), memory.of(kept.place.key)
+        known.came = (token, time.monotonic())
         # Too old at its birth, by a clock of which nothing else is known: the host will say when.
-        self._odd = token if document.is_due(new, time.time()) else ""
-        self._unsaved = Unsaved(kept.place, kept.raw, new)
-        self._save(self._unsaved)
-        self._again_at = time.monotonic() + QUIET_S
-        return Kept(kept.place, kept.raw, new).credential()
+        known.odd = token if document.is_due(new, time.time()) else ""
+        known.unsaved = Unsaved(latest.raw, new)
+        known.again_at = time.monotonic() + QUIET_S
+        self._save(kept.place, known.unsaved)
+        return Kept(kept.place, latest.raw, new).credential()
+
+    def _reread(self, kept: Kept) -> Kept | None:
+        try:
+            return self._read(kept.place, afresh=True)
+        except SetupError:
+            return kept  # torn, or not to be read just now: it was good a moment ago
 
     def _save_again(self) -> None:
-        unsaved = self._unsaved
-        if unsaved is None or time.monotonic() < self._again_at:
-            return
-        self._again_at = time.monotonic() + QUIET_S
-        with unsaved.place.locked():
-            if unsaved.place.read() == unsaved.instead_of:
-                self._save(unsaved)
-            else:
-                self._unsaved = None  # somebody has signed in or out since
+        for place in self._places:
+            known = memory.of(place.key)
+            if known.unsaved is not None and time.monotonic() >= known.again_at:
+                known.again_at = time.monotonic() + QUIET_S
+                # Whatever is in the way, what is in memory is still good.
+                with contextlib.suppress(CodexMagicError), place.locked():
+                    self._write_down(place, known)
 
-    def _save(self, unsaved: Unsaved) -> None:
+    def _write_down(self, place: Place, known: memory.Memory) -> None:
+        found = self._read(place, afresh=True)
+        if known.unsaved is None:
+            return  # another OS thread was faster
+        if found is not None and found.document is known.unsaved.document:
+            self._save(place, known.unsaved)
+        else:
+            known.unsaved = None  # somebody has signed in or out since
+
+    def _save(self, place: Place, unsaved: Unsaved) -> None:
         try:
-            unsaved.place.write(document.written(unsaved.document))
+            place.write(document.written(unsaved.document))
         except OSError as error:
             self._notices.say(
-                f"the renewed sign-in cannot be written to {unsaved.place}"
+                f"the renewed sign-in cannot be written to {place}"
                 f" ({error.strerror or error}); it is kept until this kernel ends"
             )
         else:
-            self._unsaved = None
+            memory.of(place.key).unsaved = None
+
+
+def _gone(place: Place) -> SetupError:
+    return SetupError(f"{place.words} is there no more", hint="Sign in: type %codex login")
 
 
 def _check_payer(place: Place, before: Credential, now: Credential) -> None:

@@ -167,7 +167,7 @@ def ask(asked: Ask, environ: Mapping[str, str], line: Line | None = None) -> Rep
     UnreachableError
         There is no answer, or it is longer than `LIMIT`.
     SetupError
-        The request would send secrets unencrypted.
+        The request would send secrets unencrypted, or through a proxy that cannot be used.
     """
     import httpx2  # noqa: PLC0415 - 100 ms, at the first request
 
@@ -181,11 +181,7 @@ def ask(asked: Ask, environ: Mapping[str, str], line: Line | None = None) -> Rep
         # The client around a transport logs addresses whole, and what stands in one may be secret.
         with (
             line._within(asked.timeout_s),  # noqa: SLF001 - of this module
-            httpx2.HTTPTransport(
-                verify=route.trusted(asked.url, environ),
-                proxy=route.proxy(asked.url, environ),
-                trust_env=False,
-            ) as transport,
+            _transport(asked, environ) as transport,
         ):
             return _sent(transport, asked, line)
     except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as error:
@@ -194,6 +190,26 @@ def ask(asked: Ask, environ: Mapping[str, str], line: Line | None = None) -> Rep
     raise UnreachableError(
         f"{host} cannot be asked: {why}", hint="Check the network, then try again"
     )
+
+
+def _transport(asked: Ask, environ: Mapping[str, str]) -> httpx2.HTTPTransport:
+    import httpx2  # noqa: PLC0415 - see above
+
+    trusted = route.trusted(asked.url, environ)
+    try:
+        return httpx2.HTTPTransport(
+            verify=trusted, proxy=route.proxy(asked.url, environ), trust_env=False
+        )
+    except ImportError:
+        raise SetupError(
+            "the environment names a SOCKS proxy, for which a package is missing",
+            hint="Type %pip install socksio, then restart the kernel",
+        ) from None
+    except (ValueError, httpx2.InvalidURL):  # what it is is not told: it may hold a password
+        raise SetupError(
+            "the proxy that the environment names cannot be used",
+            hint="Correct or unset HTTPS_PROXY or ALL_PROXY",
+        ) from None
 
 
 def _sent(transport: httpx2.HTTPTransport, asked: Ask, line: Line) -> Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from codex_magic.auth import keyring, places
+from codex_magic.auth import document, keyring, memory, places
+from codex_magic.auth.notices import Notices
 from codex_magic.errors import BackendError, SetupError
 from codex_magic.issuer import TOKEN
 
@@ -162,7 +164,7 @@ def test_a_renewal_is_written_as_soon_as_there_is_room(room: Room) -> None:
     assert source.notices == (f"{said} it is kept until this kernel ends",)
     assert source.current().token == token != room.kept()["tokens"]["access_token"]
     place.is_full = False
-    stored._again_at = 0.0
+    memory.of(place.key).again_at = 0.0
     assert source.current().token == token == room.kept()["tokens"]["access_token"]
     assert room.issuer.count(TOKEN) == 1
 
@@ -175,9 +177,67 @@ def test_an_unwritten_renewal_makes_room_for_a_new_sign_in(room: Room) -> None:
     source.current()
     new = room.aged(3600)
     room.keep(new)
-    stored._again_at = 0.0
+    known = memory.of(str(room.ours))
+    known.again_at = 0.0
     assert source.current().token == new["tokens"]["access_token"]
-    assert stored._unsaved is None
+    assert known.unsaved is None
+
+
+def test_what_could_not_be_written_outlives_its_source_and_a_torn_file(room: Room) -> None:
+    """Whoever looks anew in this process finds it, also where a failing disk has torn the file."""
+    room.keep(room.expired())
+    source = room.find()
+    (stored,) = source._sources
+    stored._places = [FullPlace(room.ours, "your sign-in", "", stored._notices)]
+    token = source.current().token
+    assert room.find().current().token == token
+    torn = room.kept()
+    room.keep(json.dumps(torn)[:100])
+    assert room.find().current().token == token
+    memory.of(str(room.ours)).again_at = 0.0
+    assert room.find().current().token == token == room.kept()["tokens"]["access_token"]
+    assert room.issuer.count(TOKEN) == 1
+
+
+def test_a_disk_without_room_takes_nothing_from_a_file_that_is_written_over(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder takes nothing, as in a container; then the disk has no room for a longer one."""
+    path = room.keep(STORED)
+    before = path.read_bytes()
+    limited = os.pwrite
+
+    def full(handle: int, content: bytes, at: int) -> int:
+        if at + len(content) > 2 * len(before):
+            if at > 2 * len(before):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return limited(handle, content[: len(before)], at)
+        return limited(handle, content, at)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(places, "replace", refuse)
+    monkeypatch.setattr(os, "pwrite", full)
+    place = places.FilePlace(path, "w", "a", Notices())
+    with pytest.raises(OSError, match="busy"):
+        place.write(document.written(STORED | {"x": "y" * 5000}))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_bad_disk_is_no_reason_to_write_over_a_file(
+    room: Room, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    path = room.keep(STORED)
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(places, "replace", refuse)
+    with pytest.raises(OSError, match="no"):
+        places.FilePlace(path, "w", "a", Notices()).write(b"{}")
+    assert room.kept() == STORED
 
 
 def test_a_write_that_fails_leaves_the_file(room: Room) -> None:

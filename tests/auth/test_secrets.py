@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codex_magic.auth import device, document, login, places, stored, web
+from codex_magic.auth import device, document, login, memory, places, stored, web
 from codex_magic.auth.flight import Flight
 from codex_magic.auth.notices import Notices
 from codex_magic.errors import CodexMagicError
@@ -121,7 +121,8 @@ def test_of_values(room: Room) -> None:
     values = [
         document.credential(kept, "somewhere"),
         stored.Kept(place, raw, kept),
-        stored.Unsaved(place, raw, kept),
+        memory.Unsaved(raw, kept),
+        memory.Memory(memory.Unsaved(raw, kept), came=(MARK, 0.0), odd=MARK),
         web.Ask("POST", f"http://x/{MARK}", json={MARK: 1}, form={MARK: ""}, bearer=MARK),
         web.Reply(200, MARK.encode()),
         device.Device(MARK, "A-B", 1.0, 1.0),

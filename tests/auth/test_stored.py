@@ -15,6 +15,7 @@ from codex_magic.issuer import TOKEN, Given, Person, jwt, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from conftest import Room
 
@@ -283,6 +284,89 @@ def test_codex_knows_no_lock_and_was_faster(room: Room) -> None:
     hold.release()
     asking.join()
     assert [one.token for one in found] == [theirs["tokens"]["access_token"]]
+
+
+def while_renewing(room: Room, path: Path, meanwhile: Callable[[], object]) -> str:
+    """Renew what is in a file, and have `meanwhile` happen; return the token, or the error."""
+    room.keep(room.expired(), path)
+    hold = room.issuer.hold(TOKEN)
+    found: list[str] = []
+
+    def ask() -> None:
+        try:
+            found.append(room.find().current().token)
+        except SetupError as error:
+            found.append(error.message)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert hold.reached.wait(20)
+    meanwhile()
+    hold.release()
+    asking.join()
+    return found[0]
+
+
+@pytest.mark.parametrize("name", ["ours", "codexs"])
+def test_a_sign_out_while_it_is_renewed_stands(room: Room, name: str) -> None:
+    path = getattr(room, name)
+    said = while_renewing(room, path, path.unlink)
+    assert (said.endswith("sign-in is there no more"), path.exists()) == (True, False)
+    renewed = [token for token in room.issuer.issued if token.startswith("rt-")][-1]
+    assert room.issuer.revoked == [renewed]  # which nobody would know of any more
+
+
+def test_a_sign_in_of_another_account_while_it_is_renewed_stands(room: Room) -> None:
+    def sign_in() -> None:
+        room.issuer.person = Person(account_id="acc-2")
+        theirs.update(room.aged(3600))
+        room.keep(theirs, room.codexs)
+
+    theirs: dict[str, Any] = {}
+    said = while_renewing(room, room.codexs, sign_in)
+    assert said == "Codex's sign-in belongs to another account by now"
+    assert room.kept(room.codexs) == theirs
+
+
+def test_a_new_sign_in_of_the_same_account_while_it_is_renewed_is_used(room: Room) -> None:
+    theirs = room.aged(3600)
+    token = while_renewing(room, room.codexs, lambda: room.keep(theirs, room.codexs))
+    assert (token, room.kept(room.codexs)) == (theirs["tokens"]["access_token"], theirs)
+
+
+def test_what_else_is_written_while_it_is_renewed_stays(room: Room) -> None:
+    def note() -> None:
+        room.keep(room.kept() | {"of_tomorrow": 1})
+
+    token = while_renewing(room, room.ours, note)
+    kept = room.kept()
+    assert (kept["tokens"]["access_token"], kept["of_tomorrow"]) == (token, 1)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"SSL_CERT_FILE": "/nowhere.pem"},
+        {"ALL_PROXY": "socks5://127.0.0.1:9"},
+        {"HTTPS_PROXY": "carrier://127.0.0.1:9"},
+        {"HTTPS_PROXY": "127.0.0.1:port"},
+        {"CODEX_REFRESH_TOKEN_URL_OVERRIDE": "http://issuer.test/"},
+    ],
+)
+def test_surroundings_that_are_wrong_do_not_end_a_token_that_is_good(
+    room: Room, trouble: dict[str, str]
+) -> None:
+    kept = room.aged(120)
+    room.keep(kept)
+    elsewhere = {"CODEX_REFRESH_TOKEN_URL_OVERRIDE": "https://issuer.invalid/"}
+    room.environ |= elsewhere | trouble
+    source = room.find()
+    assert source.current().token == kept["tokens"]["access_token"]
+    (notice,) = source.notices
+    assert notice.startswith("the sign-in could not be renewed: ")
+    room.keep(room.expired())
+    with pytest.raises(BackendError, match="the sign-in could not be renewed: "):
+        source.current()
 
 
 # --- clocks --------------------------------------------------------------------------------------

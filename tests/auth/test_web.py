@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -170,3 +171,17 @@ def test_a_host_that_repeats_a_secret_is_not_repeated(shown: str) -> None:
         answering.join()
     assert SECRET not in str(raised.value)
     assert (reply.code(), reply.masked(f"no {SECRET} here")) == (MASK, f"no {MASK} here")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [
+        ("socks5://ada:hidden@127.0.0.1:9", "names a SOCKS proxy, for which a package is missing"),
+        ("carrier://ada:hidden@127.0.0.1:9", "the proxy that the environment names cannot be used"),
+        ("ada:hidden@127.0.0.1:port", "the proxy that the environment names cannot be used"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used(proxy: str, said: str) -> None:
+    with pytest.raises(SetupError, match=said) as caught:
+        web.ask(web.Ask("GET", "https://issuer.invalid/"), {"HTTPS_PROXY": proxy})
+    assert "hidden" not in "".join(traceback.format_exception(caught.value))
