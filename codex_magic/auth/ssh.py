@@ -27,6 +27,7 @@ TIMEOUT_S: Final = 30.0
 CONNECT_S: Final = 15
 FILE: Final = "~/.codex/auth.json"
 _ASK: Final = "CODEX_MAGIC_ASKED_AT"
+_WHO: Final = "CODEX_MAGIC_ASKED_BY"
 
 # No first character that ssh would take for an option, none that a shell would obey.
 _PLACE: Final = re.compile(
@@ -46,11 +47,12 @@ _OPTIONS: Final = (
     "RequestTTY=no",
 )
 
-# It answers with the password when asked for one, and with nothing when asked about a host's key.
+# It answers with the password when the machine it is for asks for one: not when another machine on
+# the way does, nor about a host's key. The second form is that of a question of the machine's own.
 _HELPER: Final = f"""#!/bin/sh
 case "$1" in
   *yes/no*) exit 1 ;;
-  *assword*) IFS= read -r answer < "${_ASK}" && printf '%s\\n' "$answer" ;;
+  "${_WHO}'s password: " | "(${_WHO}) "*assword*) IFS= read -r answer < "${_ASK}" && printf '%s\\n' "$answer" ;;
   *) exit 1 ;;
 esac
 """
@@ -95,7 +97,8 @@ def fetch(host: str, file: str | None, password: str | None, environ: Mapping[st
     where = remote(host)
     if (ssh := _program(environ)) is None:
         raise SetupError("there is no ssh on this machine", hint="Install an OpenSSH client")
-    with _asking(password, environ) as given:
+    who = _who(ssh, where, password, environ) if password else ""
+    with _asking(password, who, environ) as given:
         argv = [ssh, *_words(where, file or FILE, is_silent=not password)]
         ran = program.run(argv, given, TIMEOUT_S)
     if ran.code:
@@ -111,11 +114,44 @@ def _program(environ: Mapping[str, str]) -> str | None:
     return shutil.which("ssh", path=os.pathsep.join(folders))
 
 
+def _who(ssh: str, where: Remote, password: str, environ: Mapping[str, str]) -> str:
+    """Return what ssh calls `where` when it asks for a password there.
+
+    Raises
+    ------
+    SetupError
+        It cannot be told, or there is another machine on the way, which might ask as well.
+    """
+    argv = [ssh, "-G", *_port(where), "--", where.target]
+    ran = program.run(argv, _without(password, environ), TIMEOUT_S)
+    lines = (line.partition(" ") for line in ran.printed.decode(errors="replace").splitlines())
+    said = {name.lower(): value.strip() for name, _, value in lines}
+    for name in ("proxyjump", "proxycommand"):
+        if said.get(name, "none") != "none":
+            raise SetupError(
+                f"a password is set, and {where.target} is reached through another machine,"
+                " which could ask for it too",
+                hint="Let a key open both, and unset CODEX_MAGIC_TOKEN_PASSWORD",
+            )
+    host = said.get("hostkeyalias") or said.get("hostname")
+    if ran.code or not host or not said.get("user"):
+        raise SetupError(
+            f"this ssh does not say how it would ask for the password of {where.target}",
+            hint="Let a key open it, and unset CODEX_MAGIC_TOKEN_PASSWORD",
+        )
+    return f"{said['user']}@{host}"
+
+
 def _words(where: Remote, file: str, *, is_silent: bool) -> list[str]:
-    options = [f"BatchMode={'yes' if is_silent else 'no'}", *_OPTIONS]
+    # With a password to tell, nobody on the way: whatever ssh starts would inherit the helper.
+    direct = () if is_silent else ("ProxyCommand=none",)
+    options = [f"BatchMode={'yes' if is_silent else 'no'}", *direct, *_OPTIONS]
     flags = [word for option in options for word in ("-o", option)]
-    port = ["-p", where.port] if where.port else []
-    return ["-T", *flags, *port, "--", where.target, f"cat -- {_quoted(file)}"]
+    return ["-T", *flags, *_port(where), "--", where.target, f"cat -- {_quoted(file)}"]
+
+
+def _port(where: Remote) -> list[str]:
+    return ["-p", where.port] if where.port else []
 
 
 def _quoted(file: str) -> str:
@@ -125,13 +161,13 @@ def _quoted(file: str) -> str:
 
 
 @contextlib.contextmanager
-def _asking(password: str | None, environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Give the environment of an ssh that is told `password` when it asks for one.
+def _asking(password: str | None, who: str, environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Give the environment of an ssh that is told `password` when it asks for that of `who`.
 
     It passes through a pipe with a name, in a folder that only its owner can enter: ssh closes what
     it inherits, and words and environments are not private.
     """
-    kept = {name: value for name, value in environ.items() if not password or value != password}
+    kept = _without(password, environ)
     if not password:
         yield kept
         return
@@ -143,17 +179,22 @@ def _asking(password: str | None, environ: Mapping[str, str]) -> Iterator[dict[s
         handle = os.open(pipe, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             os.write(handle, f"{password}\n".encode())
-            asked = {"SSH_ASKPASS": str(helper), "SSH_ASKPASS_REQUIRE": "force", _ASK: str(pipe)}
-            yield {"DISPLAY": ":0", **kept, **asked}  # older ones ask a helper only with a display
+            asked = {"SSH_ASKPASS": str(helper), "SSH_ASKPASS_REQUIRE": "force"}
+            # Older ones ask a helper only with a display.
+            yield {"DISPLAY": ":0", **kept, **asked, _ASK: str(pipe), _WHO: who}
         finally:
             os.close(handle)
+
+
+def _without(password: str | None, environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if not password or value != password}
 
 
 def _failure(
     where: Remote, file: str, ran: program.Ran, environ: Mapping[str, str], password: str
 ) -> SetupError | BackendError:
     said, named = ran.complaint, where.target
-    typed = shlex.join(["ssh", *(["-p", where.port] if where.port else []), where.target])
+    typed = shlex.join(["ssh", *_port(where), where.target])
     if "IDENTIFICATION HAS CHANGED" in said:
         return SetupError(
             f"{named} shows another key than before: it may be another machine",

@@ -137,6 +137,9 @@ def test_of_values(room: Room) -> None:
 
 SPY = """
 import os, pathlib, sys
+if "-G" in sys.argv:
+    print("user ada\\nhostname lab")
+    sys.exit()
 seen = []
 for entry in pathlib.Path("/proc").iterdir():
     try:

@@ -31,6 +31,9 @@ FAKE = """
 import json, os, pathlib, subprocess, sys
 here = pathlib.Path(__file__).parent
 asked = json.loads((here / "script.json").read_text())
+if "-G" in sys.argv:
+    print(asked.get("configured", "user ada\\nhostname lab.test\\nproxyusefdpass no"))
+    sys.exit(asked.get("code", 0))
 answers = []
 for prompt in asked.get("prompts", []):
     ran = subprocess.run([os.environ["SSH_ASKPASS"], prompt], capture_output=True, text=True)
@@ -262,16 +265,55 @@ def test_a_password_is_told_to_whoever_asks_for_it_and_nowhere_else(
         prompts=[
             UNSURE,
             "Enter passphrase for key '/home/ada/.ssh/id_ed25519': ",
+            "guest@bastion's password: ",
+            "(guest@bastion) ada@lab.test's password: ",
+            "(guest@bastion) Password: ",
+            "ada@lab.test.bastion's password: ",
+            "Password: ",
             "ada@lab.test's password: ",
         ],
     )
     room.environ["CODEX_MAGIC_TOKEN_PASSWORD"] = PASSWORD
     used(room, token_password=PASSWORD)
     seen = called()
-    assert seen["answers"] == [[1, ""], [1, ""], [0, f"{PASSWORD}\n"]]
-    assert "BatchMode=no" in seen["argv"]
+    assert seen["answers"] == [[1, ""]] * 7 + [[0, f"{PASSWORD}\n"]]
+    assert {"BatchMode=no", "ProxyCommand=none"} <= set(seen["argv"])
     assert PASSWORD not in json.dumps([seen["argv"], seen["environ"]])
     assert not Path(seen["environ"]["SSH_ASKPASS"]).parent.exists()
+
+
+def test_a_password_is_told_to_a_question_of_the_machines_own(
+    room: Room, fake: Callable[..., Any]
+) -> None:
+    called = fake(
+        printed='{"OPENAI_API_KEY": "sk-x"}',
+        configured="user ada\nhostname 10.0.0.1\nhostkeyalias the lab*",
+        prompts=["(ada@10.0.0.1) Password: ", "(ada@the lab*) Password: "],
+    )
+    used(room, "lab", token_password=PASSWORD)
+    assert called()["answers"] == [[1, ""], [0, f"{PASSWORD}\n"]]
+
+
+THROUGH = "is reached through another machine, which could ask for it too"
+UNTOLD = "does not say how it would ask for the password of lab"
+
+
+@pytest.mark.parametrize(
+    ("configured", "said"),
+    [
+        ("user ada\nhostname lab\nproxyjump guest@bastion", THROUGH),
+        ("user ada\nhostname lab\nproxycommand ssh -W %h:%p bastion", THROUGH),
+        ("hostname lab", UNTOLD),
+        ("", UNTOLD),
+    ],
+)
+def test_a_password_goes_through_no_other_machine(
+    room: Room, fake: Callable[..., Any], configured: str, said: str
+) -> None:
+    fake(configured=configured)
+    with pytest.raises(SetupError, match=said):
+        used(room, "lab", token_password=PASSWORD)
+    assert not (room.folder / "bin/called.json").exists()
 
 
 # --- with a real one -----------------------------------------------------------------------------
@@ -364,6 +406,16 @@ def test_a_real_server(room: Room, server: Server, monkeypatch: pytest.MonkeyPat
     server.close()
     with pytest.raises(BackendError, match="cannot be reached"):
         used(room, host, token_file=str(path))
+
+
+def test_a_real_ssh_goes_through_no_other_machine_with_a_password(
+    room: Room, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bastion = (f"HostName 127.0.0.1\nPort {server.port}",)
+    jump = ("Host bastion", *bastion, "Host target", "ProxyJump bastion")
+    client(room, server, monkeypatch, *jump)
+    with pytest.raises(SetupError, match=f"target {THROUGH}"):
+        used(room, "ada@target", token_password=PASSWORD)
 
 
 def test_a_real_ssh_asks_our_helper_nothing_that_it_should_not(
