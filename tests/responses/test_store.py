@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from codex_magic.backends.base import StoredTurn, ThreadMissingError
 from codex_magic.backends.responses import lines
-from codex_magic.backends.responses.store import BusyError, Store, new_id
+from codex_magic.backends.responses.store import OPEN, BusyError, Store, new_id
 from codex_magic.errors import RecordError
 from codex_magic.purge import holdings
 
@@ -294,6 +294,66 @@ def test_a_turn_is_on_the_disk_when_it_ends(store: Store, monkeypatch: Any) -> N
     assert len(synced) == 3
 
 
+# --- how many are open ------------------------------------------------------------------------
+
+
+def open_files(environ: dict[str, str]) -> list[str]:
+    """The ids of the threads of which this process has the file open."""
+    folder = path_of(environ, "x").parent
+    found = [fd.readlink() for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+    return sorted(path.stem for path in found if path.parent == folder)
+
+
+def test_the_threads_used_last_stay_open(
+    store: Store, environ: dict[str, str], elsewhere: Any
+) -> None:
+    logs = [store.begin("/w") for _ in range(2 * OPEN)]
+    for log in logs:
+        turn(log, 1)
+    ids = [log.thread_id for log in logs]
+    assert store.held(ids[0]) is logs[0]
+    ids.append(begun_here(store))
+    assert open_files(environ) == sorted([ids[0], *ids[-OPEN + 1 :]])
+    other = elsewhere(ids[1])  # and so others can have it
+    assert other.items == 2
+    other.kill()
+    again = store.open(ids[1])
+    assert (again is logs[1], again.items, again.notices) == (False, said(1), [])
+    assert open_files(environ) == sorted([ids[0], ids[1], *ids[-OPEN + 2 :]])
+    assert [store.held(each) for each in ids[2 : -OPEN + 2]] == [None] * (OPEN + 1)
+
+
+def begun_here(store: Store) -> str:
+    log = store.begin("/w")
+    turn(log, 1)
+    return log.thread_id
+
+
+def test_a_thread_that_would_lose_something_stays_open(
+    store: Store, environ: dict[str, str]
+) -> None:
+    kept = [
+        store.begin("/w"),
+        store.begin("/w", private=True),
+        store.begin("/w"),
+        store.begin("/w"),
+    ]
+    running, private, unwritten, _unbegun = kept
+    turn(running, 1, end=False)
+    turn(private, 1)
+    turn(unwritten, 1)
+    with full_disk(path_of(environ, unwritten.thread_id).stat().st_size):
+        turn(unwritten, 2)
+    for _ in range(2 * OPEN):
+        begun_here(store)
+    assert [store.held(log.thread_id) for log in kept] == kept
+    running.end_turn("completed")
+    for _ in range(2 * OPEN):
+        begun_here(store)
+    assert store.held(running.thread_id) is None
+    assert store.open(running.thread_id).items == said(1)
+
+
 # --- damage -----------------------------------------------------------------------------------
 
 WHOLE: list[bytes] = [
@@ -411,6 +471,43 @@ def test_a_turn_goes_on_where_nothing_can_be_written(store: Store, environ: dict
     turn(log, 3)
     store.close()
     assert (store.open(log.thread_id).items, log.notices) == (said(1, 2, 3), [notice])
+
+
+def test_each_turn_that_cannot_be_written_says_so_once(
+    store: Store, environ: dict[str, str]
+) -> None:
+    log = store.begin("/w")
+    turn(log, 1)
+    told = []
+    with full_disk(path_of(environ, log.thread_id).stat().st_size):
+        for number in (2, 3):
+            turn(log, number, CALL, OUTPUT)
+            told.append(len(log.notices))
+    turn(log, 4)
+    assert (told, len(log.notices)) == ([1, 2], 2)
+    assert {"cannot be stored now (File too large)" in text for text in log.notices} == {True}
+
+
+def test_what_is_not_written_when_a_kernel_ends_is_tried_once_more(
+    store: Store, environ: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    kept, lost = store.begin("/w"), store.begin("/w")
+    for log in (kept, lost):
+        turn(log, 1)
+    size = max(path_of(environ, log.thread_id).stat().st_size for log in (kept, lost))
+    with full_disk(size):
+        turn(kept, 2)
+        turn(lost, 2)
+        missing = len(lost.unwritten())
+        lost.close()
+    store.close()
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        (
+            "WARNING",
+            f"the last {missing} bytes of thread {lost.thread_id} are lost: File too large",
+        )
+    ]
+    assert [store.open(log.thread_id).items for log in (kept, lost)] == [said(1, 2), said(1)]
 
 
 def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from codex_magic.backends.base import Start, ThreadMissingError
-from codex_magic.backends.responses.store import new_id
+from codex_magic.backends.responses.store import OPEN, new_id
 from codex_magic.backends.responses.threads import Threads
 from codex_magic.errors import CellError
 from codex_magic.notebook import history
@@ -272,6 +272,29 @@ def test_a_private_thread_is_this_kernel_s_alone(kernel: Any) -> None:
     third, sent = made.ask("third", Start(known=stored.thread_id), private=True)
     assert notices(third) == [f"thread {stored.thread_id} was not stored; this is a new one"]
     assert (sent, len(made.threads.stored(None, 9))) == (said("third"), 1)
+
+
+def test_a_thread_that_was_closed_meanwhile_goes_on_without_a_word(kernel: Any) -> None:
+    made = kernel()
+    seats = [made.ask("first", model=f"m{number}")[0] for number in range(OPEN + 2)]
+    made.ask("second", Start(known=seats[0].thread_id), model="other")
+    first = Start(known=seats[0].thread_id, turns=KEPT)
+    again, sent = made.ask("third", first)
+    assert (again, sent) == (seats[0], said("first", "second", "third"))
+    assert [made.threads.log(seat.thread_id).thread_id for seat in seats] == [
+        seat.thread_id for seat in seats
+    ]
+
+
+def test_one_that_was_closed_and_is_another_s_now_is_forked(kernel: Any, elsewhere: Any) -> None:
+    made = kernel()
+    seats = [made.ask("first")[0] for _ in range(OPEN + 2)]
+    elsewhere(seats[0].thread_id)
+    again, sent = made.ask("second", Start(known=seats[0].thread_id))
+    assert (again.forked, sent) == (True, said("first", "second"))
+    assert notices(again) == [
+        f"another program is using thread {seats[0].thread_id}; this is a fork of it"
+    ]
 
 
 def test_a_damaged_thread_says_so_with_its_seat(kernel: Any, environ: dict[str, str]) -> None:

@@ -1,11 +1,12 @@
 """One thread as it goes on: what is sent to a model, and every line of it written as it comes.
 
 Where nothing can be written, the thread goes on all the same: what is missing waits in memory and
-is tried again with whatever comes next.
+is tried again with whatever comes next. A person is told of it once a turn.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from codex_magic.backends.responses.onewriter import LinesFile
+
+log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
@@ -83,10 +86,16 @@ class ThreadLog:
         """Whether a turn has begun and not ended."""
         return bool(self._turn_id)
 
+    @property
+    def is_all_stored(self) -> bool:
+        """Whether it could be closed now, and opened again with nothing missing."""
+        return self.is_stored and not self.is_running and not self._unwritten
+
     def begin_turn(self, turn_id: str, *, model: str, account: str, prompt: str) -> None:
         """Note that a turn begins; the first one has the thread stored."""
         self.model, self.account = model, account
         self._turn_id = turn_id
+        self._told = False
         if self._file is not None and self._file.is_gone:
             self._file.close()
             self._file = self._make = None
@@ -140,8 +149,11 @@ class ThreadLog:
             return bytes(self._unwritten)
 
     def close(self) -> None:
-        """Let others have the thread."""
-        self._flush()
+        """Let others have the thread; what cannot be written now either is lost, and logged."""
+        why = self._flush()
+        if why:
+            size = len(self._unwritten)
+            log.warning("the last %d bytes of thread %s are lost: %s", size, self.thread_id, why)
         with self._lock:
             if self._file is not None:
                 self._file.close()
@@ -155,10 +167,10 @@ class ThreadLog:
         if not later:
             self._flush()
 
-    def _flush(self, *, sync: bool = False) -> None:
-        """Write what is not written yet, once a turn has begun."""
+    def _flush(self, *, sync: bool = False) -> str:
+        """Write what is not written yet, once a turn has begun; return why that cannot be done."""
         if self._head is not None or self.is_private:
-            return
+            return ""
         with self._lock:
             try:
                 if self._file is None and self._make is not None:
@@ -168,14 +180,14 @@ class ThreadLog:
                     if sync:
                         self._file.sync()
             except (OSError, SetupError) as error:
-                self._complain(error)
-            else:
-                self._told = False
+                return self._complained(error)
+        return ""
 
-    def _complain(self, error: OSError | SetupError) -> None:
+    def _complained(self, error: OSError | SetupError) -> str:
+        why = str(error.strerror if isinstance(error, OSError) else error.message)
         if not self._told:
             self._told = True
-            why = error.strerror if isinstance(error, OSError) else error.message
             self.notices.append(
                 f"this thread cannot be stored now ({why}); it goes on, and that is tried again"
             )
+        return why

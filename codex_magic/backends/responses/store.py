@@ -2,6 +2,7 @@
 
 A thread is stored from its first turn on; each thing that is said is written as soon as it has been
 said, and is on the disk for good when the turn ends. One kernel writes a thread, any may read it.
+Those that were used last stay open, and thereby this kernel's.
 What the lines say is `lines`' business, who may write them `onewriter`'s.
 """
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
+OPEN: Final = 16
+"""Threads that stay open while nothing runs in them; each has a descriptor, and its items in memory."""
+
+
 class BusyError(CellError):
     """Another program has the thread open."""
 
@@ -52,7 +57,8 @@ class Store:
 
     def held(self, thread_id: str) -> ThreadLog | None:
         """Return a thread that is open here."""
-        return self._held.get(thread_id)
+        with self._lock:
+            return self._used(thread_id)
 
     def begin(
         self, cwd: str, title: str = "", *, private: bool = False, history: Sequence[Json] = ()
@@ -84,7 +90,7 @@ class Store:
             It cannot be read here.
         """
         with self._lock:
-            if (held := self._held.get(thread_id)) is not None:
+            if (held := self._used(thread_id)) is not None:
                 return held
             file = self._taken(thread_id, "gone on with")
             try:
@@ -92,8 +98,25 @@ class Store:
             except BaseException:
                 file.close()
                 raise
-            self._held[thread_id] = log
+            self._hold(log)
             return log
+
+    def _used(self, thread_id: str) -> ThreadLog | None:
+        """Return a thread that is open here, as the one that was used last."""
+        log = self._held.pop(thread_id, None)
+        if log is not None:
+            self._held[thread_id] = log
+        return log
+
+    def _hold(self, log: ThreadLog) -> None:
+        """Keep a thread open, and close those that have not been used for longest.
+
+        One that is not on the disk to its end, or stored nowhere at all, can only be kept.
+        """
+        self._held[log.thread_id] = log
+        resting = [each for each in self._held.values() if each.is_all_stored and each is not log]
+        for each in resting[: max(0, len(resting) - OPEN + 1)]:
+            self._held.pop(each.thread_id).close()
 
     def fork(self, thread_id: str, until: str = "", *, cwd: str = "", title: str = "") -> ThreadLog:
         """Return a new thread that has the turns of another, also of one that is open elsewhere.
@@ -148,7 +171,8 @@ class Store:
         )
         make = None if private else lambda: self._new_file(head.id)
         log = ThreadLog(head, record, make=make)
-        self._held[head.id] = log
+        with self._lock:
+            self._hold(log)
         return log
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """The threads of one kernel on this backend: begun, taken up, branched off, forked.
 
-They stay open, and thereby this kernel's, until it ends. Tools are no part of a thread here, so
-other tools than yesterday's need no new one.
+Those used last stay open, and thereby this kernel's; one that was closed meanwhile is taken up
+again without a word. Tools are no part of a thread here, so other tools than yesterday's need no
+new one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from codex_magic.backends import seats
 from codex_magic.backends.base import Seat, ThreadMissingError
 from codex_magic.backends.responses.store import BusyError, Store
+from codex_magic.errors import CellError, RecordError
 from codex_magic.events import Notice
 
 if TYPE_CHECKING:
@@ -58,11 +60,17 @@ class Threads(seats.Seats):
             return replace(seat, model=model, notices=(*seat.notices, *troubles)), log
 
     def log(self, thread_id: str) -> ThreadLog:
-        """Return the log of a thread that was seated, opened again where it was let go."""
+        """Return the log of a thread that has had a seat; raises as `Store.open`."""
         return self._store.open(thread_id)
 
     def _open_model(self, thread_id: str) -> str | None:
-        return self._models.get(thread_id) if self._store.held(thread_id) else None
+        if thread_id not in self._models:
+            return None
+        try:
+            self._store.open(thread_id)
+        except (CellError, RecordError):  # why, is told when it is to be taken up aloud
+            return None
+        return self._models[thread_id]
 
     def _is_private(self, thread_id: str) -> bool:
         held = self._store.held(thread_id)
