@@ -64,9 +64,19 @@ def has_credential(settings: Settings, environ: Mapping[str, str]) -> bool:
 
 
 def make(
-    which: str, settings: Settings, environ: Mapping[str, str], tools: Sequence[ToolSpec]
+    which: str,
+    settings: Settings,
+    environ: Mapping[str, str],
+    tools: Sequence[ToolSpec],
+    *,
+    replaced: Backend | None = None,
 ) -> Backend:
     """Return a backend by its name.
+
+    Parameters
+    ----------
+    replaced
+        One that was made of other settings. It ends here, and what can go on from it does.
 
     Raises
     ------
@@ -78,16 +88,29 @@ def make(
             ResponsesBackend,
         )
 
-        return ResponsesBackend(settings, tools=tools, environ=environ)
-    from codex_magic.backends.appserver import wire  # noqa: PLC0415 - likewise
+        threads = replaced.hand_over() if isinstance(replaced, ResponsesBackend) else None
+        return ResponsesBackend(settings, tools=tools, environ=environ, threads=threads)
     from codex_magic.backends.appserver.backend import (  # noqa: PLC0415 - at first use
         AppServerBackend,
     )
 
+    ended = replaced.hand_over() if isinstance(replaced, AppServerBackend) else {}
+    key, environ, overrides = _at_host(settings, environ)
+    return AppServerBackend(
+        tools=tools, environ=environ, overrides=overrides, api_key=key, ended=ended
+    )
+
+
+def _at_host(
+    settings: Settings, environ: Mapping[str, str]
+) -> tuple[str | None, Mapping[str, str], Sequence[str]]:
+    """Return the key, the environment and the ``-c`` settings with which Codex asks its host."""
+    from codex_magic.backends.appserver import wire  # noqa: PLC0415 - with its backend
+
     url, key = settings.base_url, settings.api_key
     searching = wire.SEARCHING if settings.web_search and settings.tools else ()
     if url is None:
-        return AppServerBackend(tools=tools, environ=environ, overrides=searching, api_key=key)
+        return key, environ, searching
     from codex_magic.auth import hosts, sources  # noqa: PLC0415 - most turns go to OpenAI's
 
     is_openais = hosts.is_openai(url)
@@ -101,8 +124,7 @@ def make(
         key = credential.token
     if not is_openais:
         environ = _without_keys(environ)
-    overrides = [*searching, *wire.at_host(url)]
-    return AppServerBackend(tools=tools, environ=environ, overrides=overrides, api_key=key)
+    return key, environ, (*searching, *wire.at_host(url))
 
 
 def _without_keys(environ: Mapping[str, str]) -> dict[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from codex_magic import again, choosing, folder
@@ -197,24 +196,28 @@ class Session:
         if self._taped is not None:
             return self._taped
         if self._connect is not None:
-            made: tuple[object, ...] = ()
-            desk = self._live.get(made)
-            connect = self._connect
-        else:
-            settings = self.settings
-            which = choosing.name(wanted or settings.backend, settings, self._environ)
-            made = choosing.made_of(which, settings)
-            desk = self._live.get(made)
-            connect = partial(choosing.make, which, settings, self._environ, self._specs())
-        if desk is None:
-            self._close_others(made)
-            desk = self._live[made] = Desk(connect(), self._attachment)
-        return desk
+            if not self._live:
+                self._live[()] = Desk(self._connect(), self._attachment)
+            return self._live[()]
+        settings = self.settings
+        which = choosing.name(wanted or settings.backend, settings, self._environ)
+        made = choosing.made_of(which, settings)
+        if made not in self._live:
+            self._live[made] = self._made(which)
+        return self._live[made]
 
-    def _close_others(self, made: tuple[object, ...]) -> None:
-        """End the desk that a changed setting has replaced."""
-        for key in [key for key in self._live if key[:1] == made[:1]]:
-            self._live.pop(key).close()
+    def _made(self, which: str) -> Desk:
+        """Return a desk for a backend, which goes on from the one that a changed setting ends."""
+        key = next((key for key in self._live if key[0] == which), None)
+        old = None if key is None else self._live.pop(key)
+        replaced = None if old is None else old.backend
+        backend = choosing.make(
+            which, self.settings, self._environ, self._specs(), replaced=replaced
+        )
+        desk = Desk(backend, self._attachment)
+        if old is not None:
+            desk.told, desk.used = old.told, old.used
+        return desk
 
     def _specs(self) -> list[ToolSpec]:
         tools = self._hands.tools.values() if self.settings.tools else ()

@@ -33,7 +33,7 @@ here = pathlib.Path(__file__).parent
 asked = json.loads((here / "script.json").read_text())
 if "-G" in sys.argv:
     print(asked.get("configured", "user ada\\nhostname lab.test\\nproxyusefdpass no"))
-    sys.exit(asked.get("code", 0))
+    sys.exit(asked.get("configuring", 0))
 answers = []
 for prompt in asked.get("prompts", []):
     ran = subprocess.run([os.environ["SSH_ASKPASS"], prompt], capture_output=True, text=True)

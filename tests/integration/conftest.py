@@ -275,6 +275,12 @@ class Stage:
         self.opened.callback(session.close)
         return Kernel(session, None, self.folder, shape)
 
+    def settled_kernel(self, settings: Settings, shape: str = "gpt-5.5") -> Kernel:
+        """Return a kernel whose backends are made of its settings, as a person's are."""
+        session = Session(settings, environ=self.environ)
+        self.opened.callback(session.close)
+        return Kernel(session, None, self.folder, shape)
+
     def client(self, name: str, *settings: str) -> Client:
         client = Client(name, self.folder, self.environ, *settings)
         self.opened.callback(client.close)

@@ -106,6 +106,28 @@ def test_a_private_thread_is_stored_nowhere(stage: Any) -> None:
     assert [path for path in stored if "first" in path.read_text(errors="ignore")] == []
 
 
+CHANGES = [{"web_search": True}, {"tools": False}, {"api_key": "sk-another"}]
+
+
+@pytest.mark.parametrize("changed", CHANGES, ids=lambda changed: next(iter(changed)))
+@pytest.mark.parametrize("private", [True, False], ids=["private", "stored"])
+def test_a_changed_setting_ends_no_thread(
+    stage: Any, private: bool, changed: dict[str, Any]
+) -> None:
+    (stage.folder / "AGENTS.md").write_text("Be brief.")
+    model = strict(stage, say("one"), say("two"))
+    kernel = stage.responses_kernel(model)
+    where = {"private": True, "thread": "private"} if private else {}
+    first = kernel.ask("first", **where)
+    before = kernel.session.backend
+    kernel.session.settings = replace(kernel.session.settings, **changed)
+    second = kernel.ask("second", **where)
+    assert kernel.session.backend is not before
+    assert (second.thread_id, [notice.text for notice in second.notices]) == (first.thread_id, [])
+    said = [text for text in user_texts(model.requests[1]) if "project_instructions" not in text]
+    assert said == ["first", "second"]
+
+
 # --- tools --------------------------------------------------------------------------------------
 
 

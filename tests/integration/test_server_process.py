@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from codex_magic import binary
 from codex_magic.backends.appserver import wire
 from codex_magic.backends.base import ToolSpec
 from codex_magic.errors import BackendError, CodexMagicError, SetupError
+from codex_magic.settings import Settings
 from codex_magic.testing import call, pause_at, say
 from codex_magic.tools.shell import ShellTool
 
@@ -285,6 +287,22 @@ def test_a_thread_that_is_gone_is_said(stage: Any, until: Any) -> None:
 # --- it asks for more than we serve -------------------------------------------------------------
 
 REQUESTS = {**wire.REFUSALS, **dict.fromkeys(wire.UNANSWERED), "invented/yesterday": None}
+
+
+def test_a_changed_setting_ends_a_private_thread_and_says_so(stage: Any) -> None:
+    model = stage.model(*map(say, ("one", "two", "three", "four")))
+    stage.file("codex/config.toml", "\n".join(wire.tape_provider(model.base_url)))
+    kernel = stage.settled_kernel(replace(Settings(), backend="app-server"))
+    private = {"private": True, "thread": "private"}
+    stored, lost = kernel.ask("first"), kernel.ask("first", **private)
+    kernel.session.settings = replace(kernel.session.settings, api_key="sk-another")
+    again = kernel.ask("second")
+    assert (again.status, again.thread_id) == ("completed", stored.thread_id)
+    turn = kernel.ask("second", **private)
+    assert (turn.final_response, [notice.text for notice in turn.notices]) == (
+        "four",
+        [f"thread {lost.thread_id} ended because a setting changed; this is a new one"],
+    )
 
 
 def test_what_is_not_served_is_refused(stage: Any) -> None:

@@ -85,6 +85,8 @@ class AppServerBackend:
         Further ``-c`` settings.
     api_key
         Used before any stored sign-in, and kept in memory only.
+    ended
+        What `hand_over` gave of a backend that this one replaces.
     """
 
     name = "app-server"
@@ -96,13 +98,14 @@ class AppServerBackend:
         environ: Mapping[str, str] | None = None,
         overrides: Sequence[str] = (),
         api_key: str | None = None,
+        ended: Mapping[str, str] | None = None,
     ) -> None:
         self._environ = dict(os.environ if environ is None else environ)
         self._overrides = tuple(overrides)
         self._api_key = api_key
         self._connection: Connection | None = None
         self._turn: _RunningTurn | None = None
-        self._threads = Threads(self._ask, tools, instructions)
+        self._threads = Threads(self._ask, tools, instructions, ended or {})
         self._accounts = Accounts(self._ask, self._note)
         self._account: Account | None = None
         self._in_memory = False
@@ -315,6 +318,12 @@ class AppServerBackend:
             # Whoever waits for it must not wait for ever.
             turn.mailbox.put(ev.TurnCompleted("interrupted"))
         self._threads.forget()
+
+    def hand_over(self) -> Mapping[str, str]:
+        """End the server for one with other settings; return the private threads that are over."""
+        self._threads.forget("ended because a setting changed")
+        self.close()
+        return self._threads.ended
 
     def _call(self, method: str, params: Mapping[str, Any], *, timeout_s: float = 30.0) -> Any:
         if self._connection is None:

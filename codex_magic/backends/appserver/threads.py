@@ -50,6 +50,8 @@ class Threads(seats.Seats):
         What every thread is offered.
     instructions
         What every model is told.
+    ended
+        Private threads that are over, and in words how that came.
     """
 
     def __init__(
@@ -57,12 +59,13 @@ class Threads(seats.Seats):
         call: Callable[[str, Mapping[str, Any]], Any],
         tools: Sequence[ToolSpec],
         instructions: Callable[[], str],
+        ended: Mapping[str, str],
     ) -> None:
         self._call = call
         self._tools = tuple(tools)
         self._instructions = instructions
         self._loaded: dict[str, Loaded] = {}
-        self._ended: set[str] = set()
+        self.ended = dict(ended)
 
     def loaded(self, seat: Seat) -> Loaded:
         """Return what is known of a seat's thread while the server has it open."""
@@ -72,9 +75,9 @@ class Threads(seats.Seats):
         """Whether the server has a thread open."""
         return thread_id in self._loaded
 
-    def forget(self) -> None:
+    def forget(self, how: str = "ended with Codex") -> None:
         """Note that the server is gone, and with it what it had open."""
-        self._ended |= {thread_id for thread_id, known in self._loaded.items() if known.private}
+        self.ended |= {thread_id: how for thread_id, known in self._loaded.items() if known.private}
         self._loaded.clear()
 
     def seat(self, request: TurnRequest, start: Start, *, quietly: bool) -> Seat:
@@ -87,7 +90,7 @@ class Threads(seats.Seats):
         return self._loaded[thread_id].model if thread_id in self._loaded else None
 
     def _was(self, thread_id: str) -> str:
-        return "ended with Codex" if thread_id in self._ended else super()._was(thread_id)
+        return self.ended.get(thread_id) or super()._was(thread_id)
 
     def _is_private(self, thread_id: str) -> bool:
         return thread_id in self._loaded and self._loaded[thread_id].private

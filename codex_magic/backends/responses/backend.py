@@ -71,6 +71,8 @@ class ResponsesBackend:
     ----------
     tools
         What every turn is offered.
+    threads
+        Those of a backend that this one replaces; see `hand_over`.
     environ
         Where credentials, proxies and certificates are named; the process's own by default.
     """
@@ -84,12 +86,13 @@ class ResponsesBackend:
         tools: Sequence[ToolSpec] = (),
         environ: Mapping[str, str] | None = None,
         patience: Patience | None = None,
+        threads: Threads | None = None,
     ) -> None:
         self._settings = settings
         self._tools = tuple(tools)
         self._environ = dict(os.environ if environ is None else environ)
         self._patience = patience or Patience()
-        self._threads = Threads(self._environ)
+        self._threads = threads or Threads(self._environ)
         self._source: sources.Chosen | None = None
         self._host: Host | None = None
         self._turn: RunningTurn | None = None
@@ -286,6 +289,12 @@ class ResponsesBackend:
             turn.is_over(LAST_S)
         self._threads.close()
         self._forget()
+
+    def hand_over(self) -> Threads:
+        """Close, but for the threads; return these for another backend to go on with."""
+        threads, self._threads = self._threads, Threads(self._environ)
+        self.close()
+        return threads
 
     # --- the host -----------------------------------------------------------------------------
 
