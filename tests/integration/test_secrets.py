@@ -53,6 +53,7 @@ cat "$ROOM/secret/auth.json"
 """
 SSH = """#!/bin/sh
 { echo "$@"; env; } >> "$ROOM/words of ssh"
+[ "$1" = -G ] && { echo "user me"; echo "hostname host"; exit; }
 asked=$("$SSH_ASKPASS" "me@host's password: ")
 [ "$asked" = "$(cat "$ROOM/secret/password")" ] && cat "$ROOM/secret/auth.json"
 """

@@ -312,7 +312,7 @@ class ResponsesBackend:
                 self._require_opt_in()
             raise SetupError("nobody is signed in", hint=SIGN_IN)
         takes = wire.profile(credential)
-        if self._host is None or self._host.takes is not takes:
+        if self._host is None or not self._host.takes_credential(credential):
             if self._host is not None:
                 self._host.close()
             self._host = self._made_host(takes)

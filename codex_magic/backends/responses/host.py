@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from codex_magic.auth.credentials import like
 from codex_magic.backends.responses import catalogue, quota, routing, wire
 from codex_magic.backends.responses.client import Client
 from codex_magic.backends.responses.failures import Failure
@@ -70,6 +71,8 @@ class Host:
         self._headers: Mapping[str, str] = {}
         self._has_answered = False
         self._route = routing.Route()
+        credential = source.current() if source is not None else None
+        self.takes_credential = like(credential)
 
         def client(url: str) -> Client:
             return Client(
@@ -78,10 +81,10 @@ class Host:
                 lambda credential: wire.dress(credential, version) | self._route.headers,
                 patience=patience,
                 environ=environ,
+                accept=self.takes_credential,
             )
 
         self.client = client(base_url)
-        credential = source.current() if source is not None else None
         is_usual = base_url == wire.CHATGPT.base_url  # a person who names a host means that one
         if is_usual and credential and credential.plan not in routing.PERSONAL:
             self._route = self._asked_route(credential.account_id)
