@@ -40,12 +40,23 @@ def codexs(environ: Mapping[str, str], account: str | None) -> Path:
     return _within(codex(environ), account)
 
 
-def _within(home: Path, account: str | None) -> Path:
-    if account is None:
-        return home / folder.SIGN_IN
+def check(account: str) -> None:
+    """Pass what an account can be called.
+
+    Raises
+    ------
+    SetupError
+        It cannot.
+    """
     if not _NAME.fullmatch(account):
         raise SetupError(
             "the name of an account has only letters, digits and . _ -, at most 64 of them",
             hint="Correct CODEX_MAGIC_ACCOUNT",
         )
+
+
+def _within(home: Path, account: str | None) -> Path:
+    if account is None:
+        return home / folder.SIGN_IN
+    check(account)
     return home / folder.ACCOUNTS / f"{account}.json"

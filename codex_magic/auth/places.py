@@ -34,6 +34,10 @@ _ALONE: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDE
 _UNLOCKABLE: Final = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTSUP, errno.ENOLCK}
 
 
+class UnreadableError(SetupError):
+    """What is kept somewhere is no sign-in that can be read and understood here."""
+
+
 class Place(Protocol):
     """Where one sign-in is kept.
 
@@ -68,6 +72,10 @@ class Place(Protocol):
         SetupError
             It cannot be read.
         """
+        ...
+
+    def look(self) -> bytes | None:
+        """Return what is kept, if that can be seen without a question, a change or an error."""
         ...
 
     def write(self, content: bytes) -> None:
@@ -110,6 +118,15 @@ class FilePlace:
 
     def read(self, *, afresh: bool = False) -> bytes | None:  # noqa: ARG002 - it always is
         """Return what is in the file; None where there is no file."""
+        return self._read(closes=True)
+
+    def look(self) -> bytes | None:
+        """Return what is in the file, if it can be read; who else can stays as it is."""
+        with contextlib.suppress(SetupError):
+            return self._read(closes=False)
+        return None
+
+    def _read(self, *, closes: bool) -> bytes | None:
         try:
             # Not to wait for a writer, should it be a pipe.
             handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -121,7 +138,7 @@ class FilePlace:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
                 raise self._unreadable("It is not a file")
-            if found.st_mode & 0o077:
+            if closes and found.st_mode & 0o077:
                 self._close_to_others(handle)
             content = _content(handle)
         except OSError as error:
@@ -164,8 +181,8 @@ class FilePlace:
             what = "it is yours alone now"
         self._notices.say(f"other people of this machine could read {self.path}; {what}")
 
-    def _unreadable(self, why: str) -> SetupError:
-        return SetupError(
+    def _unreadable(self, why: str) -> UnreadableError:
+        return UnreadableError(
             f"the sign-in in {self.path} cannot be read: {why}",
             hint=f"Make it a file of yours, or sign in anew: {self.again}",
         )

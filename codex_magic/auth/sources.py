@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from codex_magic.auth import command, homes, hosts, remote, ssh
 from codex_magic.auth.credentials import Credential, Kind, Source, have_one_payer
+from codex_magic.auth.document import PERSONAL
 from codex_magic.auth.fetched import FetchedSource
 from codex_magic.auth.keyring import KeyringPlace
 from codex_magic.auth.notices import Notices
 from codex_magic.auth.personal import Personal
-from codex_magic.auth.places import FilePlace
+from codex_magic.auth.places import FilePlace, UnreadableError
 from codex_magic.auth.stored import StoredSource
 from codex_magic.errors import SetupError
 
@@ -30,6 +31,7 @@ KINDS: Final[frozenset[Kind]] = frozenset(("chatgpt", "apiKey", "accessToken"))
 EXPLICIT: Final = "given explicitly"
 ACCESS_TOKEN: Final = "CODEX_ACCESS_TOKEN"  # noqa: S105 - the name of a variable
 API_KEY: Final = "OPENAI_API_KEY"
+LOCAL: Final = "local"
 
 REMEMBERED: Final = 8
 """Credentials of which is known where they came from: one may be refused after others were given."""
@@ -54,20 +56,32 @@ def find(
         The settings contradict themselves, or name a source that does not exist.
     """
     if settings.base_url is not None and not hosts.is_openai(settings.base_url):
-        return Chosen(_of_another_host(settings, environ), Notices(), is_needed=False)
+        return Chosen(_of_another_host(settings, environ), Notices(), kinds, is_needed=False)
+    _check(settings)
     notices = Notices()
     if settings.api_key is not None:
-        return Chosen([_explicit(settings, environ)], notices)
+        return Chosen([_explicit(settings, environ)], notices, kinds)
     if settings.env_key is not None:
-        return Chosen([_named_key(settings.env_key, environ)], notices)
-    found: list[Source] = []
-    if "accessToken" in kinds and (token := environ.get(ACCESS_TOKEN)):
-        found.append(TokenSource(token, environ))
-    found.extend(_stored(settings, environ, notices, kinds))
-    # Who names an account means that one: a key in its place would send the bill elsewhere.
+        return Chosen([_named_key(settings.env_key, environ)], notices, kinds)
+    found: list[Kept] = []
+    # Who names an account means that one: another in its place would send the bill elsewhere.
+    if settings.account is None and (token := environ.get(ACCESS_TOKEN)):
+        found.append(TokenSource(token, environ, kinds))
+    found.append(_stored(settings, environ, notices, kinds))
     if "apiKey" in kinds and settings.account is None and (key := environ.get(API_KEY)):
         found.append(KeySource(key, f"from {API_KEY}"))
-    return Chosen(found, notices)
+    return Chosen(found, notices, kinds)
+
+
+class Kept(Source, Protocol):
+    """A source that says of what kind its credential is without asking anybody for it."""
+
+    is_elsewhere: bool
+    """Whether its credential has to be fetched, so that nothing is known of it before."""
+
+    def peek(self, kinds: frozenset[Kind]) -> Kind | None:
+        """Return the kind of its credential, where that is one of these and can be known."""
+        ...
 
 
 class Chosen:
@@ -75,32 +89,75 @@ class Chosen:
 
     Parameters
     ----------
+    kinds
+        Which credentials may be used.
     is_needed
         Whether the host wants a credential at all; without one, None is then no fault.
     """
 
     def __init__(
-        self, sources: Sequence[Source], notices: Notices, *, is_needed: bool = True
+        self,
+        sources: Sequence[Kept],
+        notices: Notices,
+        kinds: frozenset[Kind] = KINDS,
+        *,
+        is_needed: bool = True,
     ) -> None:
         self.is_needed = is_needed
+        self._kinds = kinds
         self._sources = sources
         self._notices = notices
-        self._gave: deque[tuple[Credential, Source]] = deque(maxlen=REMEMBERED)
+        self._gave: deque[tuple[Credential, Kept]] = deque(maxlen=REMEMBERED)
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What a person should hear, each sentence once, in the order they came."""
         return self._notices.all
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether a credential is to be fetched, from a host or a program that the settings name."""
+        return any(source.is_elsewhere for source in self._sources)
+
+    def peek(self) -> Kind | None:
+        """Return the kind of credential that would be used, as far as that can be known by looking.
+
+        Files and the environment are looked at, and not changed; nobody is asked and nothing is
+        run. So it is None also where the credential has to be fetched first.
+        """
+        for source in self._sources:
+            if (kind := source.peek(self._kinds)) is not None or source.is_elsewhere:
+                return kind
+        return None
+
+    def passed_over(self) -> Kind | None:
+        """Return the kind of a credential that is there and may not be used; likewise."""
+        kinds = (source.peek(KINDS - self._kinds) for source in self._sources)
+        return next(filter(None, kinds), None)
+
     def current(self) -> Credential | None:
         """Return the credential to use now; None where nobody is signed in.
 
-        A source that fails is not passed over: that would change, unasked, who pays.
+        A source that fails is not passed over: that would change, unasked, who pays. One that
+        cannot be understood is, where only keys may be used: it is hardly one.
         """
+        unread: UnreadableError | None = None
         for source in self._sources:
-            if (found := source.current()) is not None:
-                self._note(found, source)
-                return found
+            try:
+                found = source.current()
+            except UnreadableError as error:
+                if "chatgpt" in self._kinds:
+                    raise
+                unread = error
+                continue
+            if found is None:
+                continue
+            if unread is not None:
+                self._notices.say(f"{unread.message}; the API key {found.source} is used instead")
+            self._note(found, source)
+            return found
+        if unread is not None:
+            raise unread
         return None
 
     def renewed(self, refused: Credential) -> Credential:
@@ -117,7 +174,7 @@ class Chosen:
         self._note(found, source)
         return found
 
-    def _note(self, found: Credential, source: Source) -> None:
+    def _note(self, found: Credential, source: Kept) -> None:
         if (found, source) not in self._gave:
             self._gave.appendleft((found, source))
 
@@ -125,16 +182,29 @@ class Chosen:
 class KeySource:
     """An API key: as it is, or not at all."""
 
+    is_elsewhere = False
+
     def __init__(self, key: str, words: str) -> None:
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            raise SetupError(
-                f"the API key {words} has characters that no key has",
-                hint="Copy it anew, without spaces or line ends",
-            )
         self._credential = Credential(kind="apiKey", token=key, source=words)
 
+    def peek(self, kinds: frozenset[Kind]) -> Kind | None:
+        """Return what it is, if that is wanted."""
+        return "apiKey" if "apiKey" in kinds else None
+
     def current(self) -> Credential:
-        """Return the key."""
+        """Return the key.
+
+        Raises
+        ------
+        SetupError
+            It cannot be one.
+        """
+        key = self._credential.token
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise SetupError(
+                f"the API key {self._credential.source} has characters that no key has",
+                hint="Copy it anew, without spaces or line ends",
+            )
         return self._credential
 
     def renewed(self, refused: Credential) -> Credential:  # noqa: ARG002 - as `Source` has it
@@ -148,12 +218,22 @@ class KeySource:
 class TokenSource:
     """A personal access token from the environment."""
 
-    def __init__(self, token: str, environ: Mapping[str, str]) -> None:
+    is_elsewhere = False
+
+    def __init__(self, token: str, environ: Mapping[str, str], kinds: frozenset[Kind]) -> None:
         self._token = token
+        self._kinds = kinds
         self._personal = Personal(environ)
 
-    def current(self) -> Credential:
-        """Return the token and whose it is."""
+    def peek(self, kinds: frozenset[Kind]) -> Kind | None:
+        """Return what it is, if that is wanted, and by its looks."""
+        is_one = self._token.startswith(PERSONAL)
+        return "accessToken" if is_one and "accessToken" in kinds else None
+
+    def current(self) -> Credential | None:
+        """Return the token and whose it is; None where such tokens may not be used."""
+        if "accessToken" not in self._kinds:
+            return None
         return self._personal.credential(self._token, f"from {ACCESS_TOKEN}")
 
     def renewed(self, refused: Credential) -> Credential:  # noqa: ARG002 - as `Source` has it
@@ -179,9 +259,34 @@ def _named_key(name: str, environ: Mapping[str, str]) -> KeySource:
     return KeySource(key, f"from {name}")
 
 
-def _of_another_host(settings: Settings, environ: Mapping[str, str]) -> list[Source]:
+def _check(settings: Settings) -> None:
+    """Pass settings of which no two name different credentials."""
+    if settings.env_key not in (None, API_KEY) and settings.base_url is None:
+        raise SetupError(
+            f"the key from {settings.env_key} is another host's, and no host is named for it",
+            hint="Set CODEX_MAGIC_BASE_URL to that host, or unset CODEX_MAGIC_ENV_KEY",
+        )
+    if settings.account is None:
+        return
+    homes.check(settings.account)
+    other = next((name for name, is_set in _beside_accounts(settings) if is_set), None)
+    if other is not None:
+        raise SetupError(
+            f"CODEX_MAGIC_ACCOUNT names a sign-in, and CODEX_MAGIC_{other} another one",
+            hint="Unset one of the two",
+        )
+
+
+def _beside_accounts(settings: Settings) -> Sequence[tuple[str, bool]]:
+    return (
+        ("TOKEN_SOURCE", settings.token_source != LOCAL),
+        ("TOKEN_FILE", settings.token_file is not None),
+    )
+
+
+def _of_another_host(settings: Settings, environ: Mapping[str, str]) -> list[Kept]:
     url = settings.base_url or ""
-    found: list[Source] = []
+    found: list[Kept] = []
     if settings.env_key is not None:
         found = [_named_key(settings.env_key, environ)]
     elif settings.api_key is not None and settings.api_key != environ.get("CODEX_API_KEY"):
@@ -196,10 +301,10 @@ def _of_another_host(settings: Settings, environ: Mapping[str, str]) -> list[Sou
 
 def _stored(
     settings: Settings, environ: Mapping[str, str], notices: Notices, kinds: frozenset[Kind]
-) -> list[Source]:
+) -> Kept:
     match settings.token_source:
         case "local":
-            return [StoredSource(_places(settings, environ, notices), environ, notices, kinds)]
+            return StoredSource(_places(settings, environ, notices), environ, notices, kinds)
         case "http" | "remote":
             url = _wanted(settings.token_url, "TOKEN_URL", "http")
             if not hosts.is_safe(url):
@@ -207,26 +312,25 @@ def _stored(
                     f"a credential must not come from {hosts.shown(url)} unencrypted",
                     hint="Let CODEX_MAGIC_TOKEN_URL begin with https://",
                 )
-            fetched = FetchedSource(
-                lambda: remote.fetch(url, settings.token_key, environ),
-                f"from {hosts.shown(url)}",
-                environ,
-            )
+            where = f"from {hosts.shown(url)}"
+
+            def fetch() -> bytes:
+                return remote.fetch(url, settings.token_key, environ)
+
         case "ssh":
             host = _wanted(settings.token_host, "TOKEN_HOST", "ssh")
-            file, password = settings.token_file, settings.token_password
-            fetched = FetchedSource(
-                lambda: ssh.fetch(host, file, password, environ),
-                f"from {ssh.remote(host).target} by ssh",
-                environ,
-            )
+            where = f"from {ssh.remote(host).target} by ssh"
+
+            def fetch() -> bytes:
+                return ssh.fetch(host, settings.token_file, settings.token_password, environ)
+
         case "command":
             line = _wanted(settings.token_command, "TOKEN_COMMAND", "command")
-            fetched = FetchedSource(
-                lambda: command.fetch(line, environ),
-                f"printed by {Path(command.words(line)[0]).name}",
-                environ,
-            )
+            where = f"printed by {Path(command.words(line)[0]).name}"
+
+            def fetch() -> bytes:
+                return command.fetch(line, environ)
+
         case "tcp":
             raise SetupError(
                 "tokens over bare tcp are another program's own protocol, unencrypted",
@@ -237,7 +341,7 @@ def _stored(
                 f"there is no source of tokens called {other!r}",
                 hint="Set CODEX_MAGIC_TOKEN_SOURCE to local, http, ssh or command",
             )
-    return [fetched] if "chatgpt" in kinds else []
+    return FetchedSource(fetch, where, environ, notices, kinds)
 
 
 def _wanted(value: str | None, name: str, source: str) -> str:

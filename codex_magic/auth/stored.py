@@ -18,6 +18,7 @@ from codex_magic.auth.credentials import have_one_payer
 from codex_magic.auth.flight import Flight
 from codex_magic.auth.memory import Unsaved
 from codex_magic.auth.personal import Personal
+from codex_magic.auth.places import UnreadableError
 from codex_magic.auth.refresh import REUSED, NotNowError, RefusedError, refresh
 from codex_magic.errors import CodexMagicError, SetupError
 
@@ -54,10 +55,6 @@ class Kept:
         return found
 
 
-class UnreadableError(SetupError):
-    """What is kept somewhere is no sign-in that can be understood here."""
-
-
 class StoredSource:
     """The sign-in in the first of some places that has one.
 
@@ -66,6 +63,8 @@ class StoredSource:
     kinds
         Which credentials may be used; a sign-in of another kind counts as none.
     """
+
+    is_elsewhere = False
 
     def __init__(
         self,
@@ -114,9 +113,26 @@ class StoredSource:
             found = self._renewal(kept, refused.token).result()
         return found
 
-    def _kept(self) -> Kept | None:
+    def peek(self, kinds: frozenset[Kind]) -> Kind | None:
+        """Return the kind of the first sign-in that is one of these; places are only looked at."""
         for place in self._places:
-            if (kept := self._read(place)) is None:
+            with contextlib.suppress(ValueError):
+                kind = document.mode(document.parse(place.look() or b"{}"))
+                if kind in ("chatgpt", "apiKey", "accessToken") and kind in kinds:
+                    return kind
+        return None
+
+    def _kept(self) -> Kept | None:
+        unread: UnreadableError | None = None
+        for place in self._places:
+            try:
+                kept = self._read(place)
+            except UnreadableError as error:
+                if "chatgpt" in self._kinds:
+                    raise
+                unread = unread or error  # where only keys may be used, it is hardly one
+                continue
+            if kept is None:
                 continue
             kind = document.mode(kept.document)
             if kind == "other" and "chatgpt" in self._kinds:
@@ -125,7 +141,11 @@ class StoredSource:
                     hint="Use the app-server, or sign in here too: type %codex login",
                 )
             if kind and kind in self._kinds:
+                if unread is not None:
+                    self._notices.say(f"{unread.message}; {place.words} is used instead")
                 return kept
+        if unread is not None:
+            raise unread
         return None
 
     def _read(self, place: Place, *, afresh: bool = False) -> Kept | None:

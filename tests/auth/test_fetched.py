@@ -148,6 +148,26 @@ def test_trouble_does_not_end_a_token_that_is_good(room: Room) -> None:
     assert (source.current(), room.issuer.count(GIVE)) == (first, 2)
 
 
+def test_whoever_gave_nothing_is_left_in_peace_while_the_token_is_good(room: Room) -> None:
+    room.issuer.script(GIVE, Given(200, room.aged(200)), Given(500), Given(200, room.aged(3600)))
+    source = remote(room)
+    first = source.current()
+    (fetched,) = source._sources
+    fetched._came_at -= 61
+    assert [source.current() for _ in range(3)] == [first] * 3
+    assert room.issuer.count(GIVE) == 2
+    fetched._quiet_until = 0.0
+    assert (source.current() != first, room.issuer.count(GIVE)) == (True, 3)
+
+
+def test_a_token_that_is_over_is_not_used(room: Room) -> None:
+    room.issuer.script(GIVE, Given(200, room.aged(-3600)), Given(200, room.aged(3600)))
+    source = remote(room)
+    with pytest.raises(SetupError, match=r"the credential from 127\.0\.0\.1 is over"):
+        source.current()
+    assert source.current().account_id == "acc-1"
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from codex_magic.auth import sources
-from codex_magic.auth.credentials import Credential
+from codex_magic.auth.credentials import Credential, Kind
 from codex_magic.errors import SetupError
 from codex_magic.issuer import WHOAMI, Given
 from codex_magic.settings import Settings
@@ -160,6 +160,133 @@ def test_a_named_account_is_that_one_and_no_other(room: Room) -> None:
     assert used(room, account="work") == ("apiKey", "sk-w", "your sign-in work")
 
 
+def test_a_named_account_is_not_somebody_elses_token(room: Room) -> None:
+    room.environ["CODEX_ACCESS_TOKEN"] = room.issuer.personal_token()
+    room.keep(STORED, room.ours.parent / "accounts/work.json")
+    assert used(room, account="work") == ("apiKey", "sk-stored", "your sign-in work")
+    assert used(room, account="home") is None
+    assert room.issuer.requests == []
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"token_source": "command", "token_command": "x"}, "TOKEN_SOURCE"),
+        ({"token_file": "/x/auth.json"}, "TOKEN_FILE"),
+    ],
+)
+def test_two_sign_ins_are_named(room: Room, other: dict[str, str], named: str) -> None:
+    said = f"CODEX_MAGIC_ACCOUNT names a sign-in, and CODEX_MAGIC_{named} another one"
+    with pytest.raises(SetupError, match=said):
+        room.find(account="work", **other)
+
+
+def test_the_key_of_another_host_is_not_shown_to_openai(room: Room) -> None:
+    room.environ |= {"MODELS_KEY": "k", "OPENAI_API_KEY": "sk-environment"}
+    with pytest.raises(SetupError, match="the key from MODELS_KEY is another host's"):
+        room.find(env_key="MODELS_KEY")
+    named = ("apiKey", "sk-environment", "from OPENAI_API_KEY")
+    assert used(room, env_key="OPENAI_API_KEY") == named
+    url = "https://eu.api.openai.com/v1"
+    assert used(room, env_key="MODELS_KEY", base_url=url) == ("apiKey", "k", "from MODELS_KEY")
+
+
+KEYS = frozenset[Kind](("apiKey",))
+
+
+def only_keys(room: Room, **settings: Any) -> sources.Chosen:
+    return sources.find(Settings(**settings), room.environ, kinds=KEYS)
+
+
+FOREIGN = {
+    "nothing": "",
+    "torn": '{"auth_mode": "chat',
+    "no object": "[]",
+    "empty": "{}",
+    "only Codex's": '{"auth_mode": "agentIdentity", "agent_identity": "x"}',
+    "another vendor's": '{"bedrock_api_key": "x"}',
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_what_cannot_be_used_is_in_no_keys_way(room: Room, case: str) -> None:
+    path = room.keep(FOREIGN[case], room.codexs)
+    room.environ |= {"OPENAI_API_KEY": "sk-environment", "CODEX_ACCESS_TOKEN": "eyJ.x.y"}
+    source = only_keys(room)
+    assert source.current().token == "sk-environment"
+    if case in ("nothing", "torn", "no object"):
+        unread = f"the sign-in in {path} cannot be read: it is cut off, or not JSON"
+        instead = "the API key from OPENAI_API_KEY is used instead"
+        assert source.notices == (f"{unread}; {instead}",)
+        del room.environ["OPENAI_API_KEY"]
+        with pytest.raises(SetupError, match="cannot be read"):
+            only_keys(room).current()
+
+
+def test_a_stored_key_behind_what_cannot_be_read(room: Room) -> None:
+    room.keep("")
+    room.keep(STORED, room.codexs)
+    source = only_keys(room)
+    assert source.current().source == "Codex's sign-in"
+    (notice,) = source.notices
+    assert notice.endswith("it is cut off, or not JSON; Codex's sign-in is used instead")
+
+
+def printing(room: Room, printed: str) -> dict[str, str]:
+    path = room.folder / "printed"
+    path.write_text(printed)
+    return {"token_source": "command", "token_command": f"cat {path}"}
+
+
+def test_a_key_that_a_program_prints_is_a_key(room: Room) -> None:
+    room.environ["OPENAI_API_KEY"] = "sk-environment"
+    source = only_keys(room, **printing(room, '{"token": "sk-company"}'))
+    assert (source.current().token, source.peek(), source.passed_over()) == (
+        "sk-company",
+        "apiKey",
+        None,
+    )
+
+
+def test_a_sign_in_that_a_program_prints_is_none_where_only_keys_may_be_used(room: Room) -> None:
+    source = only_keys(room, **printing(room, '{"token": "opaque", "account_id": "acc"}'))
+    assert (source.current(), source.peek(), source.passed_over()) == (None, None, "chatgpt")
+    (notice,) = source.notices
+    assert notice.startswith("the credential printed by cat is a ChatGPT sign-in, which is not")
+
+
+def test_looking_asks_nobody_and_changes_nothing(room: Room) -> None:
+    """What kind there is, of each place in turn; and what may not be used."""
+    token = room.issuer.personal_token()
+    room.environ |= {"CODEX_ACCESS_TOKEN": token, "OPENAI_API_KEY": "sk-environment\n"}
+    path = room.keep(room.expired())
+    path.chmod(0o644)
+    before = path.read_bytes()
+    seen = [(room.find().peek(), only_keys(room).peek(), only_keys(room).passed_over())]
+    for taken in ("CODEX_ACCESS_TOKEN", "file", "OPENAI_API_KEY"):
+        if taken == "file":
+            assert (path.read_bytes(), path.stat().st_mode & 0o777) == (before, 0o644)
+            path.write_text("{")
+        else:
+            del room.environ[taken]
+        seen.append((room.find().peek(), only_keys(room).peek(), only_keys(room).passed_over()))
+    assert seen == [
+        ("accessToken", "apiKey", "accessToken"),
+        ("chatgpt", "apiKey", "chatgpt"),
+        ("apiKey", "apiKey", None),
+        (None, None, None),
+    ]
+    assert room.issuer.requests == []
+
+
+def test_looking_runs_nothing(room: Room) -> None:
+    mark = room.folder / "mark"
+    room.environ["OPENAI_API_KEY"] = "sk-environment"
+    found = room.find(token_source="command", token_command=f"touch {mark}")
+    assert (found.peek(), found.is_elsewhere, mark.exists()) == (None, True, False)
+    assert (room.find().peek(), room.find().is_elsewhere) == ("apiKey", False)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a" * 65, "a b", "ä", "a\n"])
 def test_what_an_account_cannot_be_called(room: Room, name: str) -> None:
     with pytest.raises(SetupError, match="the name of an account"):
@@ -182,8 +309,11 @@ def test_a_sign_in_that_only_codex_can_use(room: Room) -> None:
 @pytest.mark.parametrize("key", ["sk-a\n", "sk a", "sk-ä", "sk\x00"])
 def test_what_is_no_key(room: Room, key: str) -> None:
     room.environ["OPENAI_API_KEY"] = key
+    source = room.find()
     with pytest.raises(SetupError, match="the API key from OPENAI_API_KEY has characters"):
-        room.find()
+        source.current()
+    room.keep(STORED)
+    assert source.current().token == "sk-stored"  # a key that nobody uses is in nobody's way
 
 
 def test_a_refused_key_has_no_successor(room: Room) -> None:
