@@ -13,7 +13,7 @@ from codex_magic.choosing import RESPONSES
 from codex_magic.errors import CodexMagicError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from codex_magic.backends.base import Account
     from codex_magic.session import Session
@@ -92,7 +92,11 @@ def _backend(session: Session) -> Iterator[Check]:
     try:
         backend = session.backend
         yield from _responses() if backend.name == RESPONSES else _codex(session)
-        yield _account(session, backend.account())
+        account = _account(session, backend.account())
+        yield account
+        reach = getattr(backend, "reach", None)
+        if reach is not None and account.good and session.tape is None:
+            yield _host(reach)
     except CodexMagicError as error:
         yield Check("backend", good=False, found=error.message, advice=error.hint)
 
@@ -100,6 +104,14 @@ def _backend(session: Session) -> Iterator[Check]:
 def _responses() -> Iterator[Check]:
     found = "responses: a host of models is asked directly, without the Codex program"
     yield Check("backend", good=True, found=found)
+
+
+def _host(reach: Callable[[], str]) -> Check:
+    """Ask the host of the models something that costs nothing."""
+    try:
+        return Check("host", good=True, found=reach())
+    except CodexMagicError as error:
+        return Check("host", good=False, found=error.message, advice=error.hint)
 
 
 def _codex(session: Session) -> Iterator[Check]:

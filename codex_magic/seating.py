@@ -79,6 +79,19 @@ def take(desk: Desk, request: TurnRequest) -> Seated:
     )
 
 
+def own_model(desk: Desk, name: str) -> str:
+    """Return the model that the thread `name` goes on with where a cell names none, if that is known.
+
+    One that is open here keeps the model of its first turn in this kernel; one that is taken up has
+    that of its last.
+    """
+    notebook = desk.attachment
+    past = notebook.past(name, desk.backend.name)
+    turns = [turn for turn in past.turns if turn.thread_id == past.thread_id and turn.model]
+    ran = [turn for turn in turns if turn.id in notebook.ran and not past.branch]
+    return (ran or turns[-1:])[0].model if turns else ""
+
+
 def early(desk: Desk, request: TurnRequest, start: Start) -> str:
     """Seat the thread `request` names before its first turn, and return its id.
 

@@ -23,7 +23,7 @@ from codex_magic.notebook.attach import Attachment
 from codex_magic.notebook.index import Index
 from codex_magic.running import Running
 from codex_magic.sandbox import audit
-from codex_magic.seating import back_to, early
+from codex_magic.seating import back_to, early, own_model
 from codex_magic.settings import Settings
 from codex_magic.shelf import Shelf
 from codex_magic.tools.ask_user import AskUserTool
@@ -142,6 +142,11 @@ class Session:
     def current(self) -> str:
         """The name of the thread that a cell uses which names none."""
         return (self._taped.attachment if self._taped else self._attachment).current
+
+    @property
+    def own_model(self) -> str:
+        """The model that the current thread goes on with where none is named; empty for none yet."""
+        return own_model(self._desk(), self.current)
 
     @property
     def attachment(self) -> Attachment:

@@ -29,7 +29,7 @@ def lines(session: Session) -> Iterator[str]:
     yield f"backend:  {_backend(session)}"
     for label, text in account.items():
         yield f"{label + ':':<9} {text}"
-    yield f"model:    {settings.model or 'the one the backend chooses'}"
+    yield f"model:    {_model(session)}"
     yield f"sandbox:  {settings.sandbox}; enforced here: {probe.level} ({probe.mechanism or probe.reason})"
     yield f"approval: {settings.approval}"
     for grant in session.grants:
@@ -84,6 +84,16 @@ def _backend(session: Session) -> str:
     where = _line(getattr(backend, "address", ""))
     more = f"Codex {binary.spoken(known)}" if known else where
     return ", ".join(filter(None, (backend.name, more)))
+
+
+def _model(session: Session) -> str:
+    if session.settings.model:
+        return _line(session.settings.model)
+    try:
+        own = session.own_model
+    except CodexMagicError:  # there is no backend, as another line says
+        own = ""
+    return f"{_line(own)}, this thread's own" if own else "the one the backend chooses"
 
 
 def _account(session: Session) -> dict[str, str]:

@@ -96,6 +96,8 @@ MODELS = (
     Model("secret", hidden=True, sees_images=False),
     Model("new", efforts=("low", "high"), default_effort="low", is_default=True),
 )
+ASKS = "The next turn asks the one marked *."
+NAME_ONE = "name one with -m, or in the setting model."
 ALIASES = (("fast", "new"), ("cheap", "old"), ("quick", "new"))
 
 
@@ -133,6 +135,30 @@ def test_the_model_of_the_next_turn_is_marked(asked: str | None, marked: str, re
 def test_what_nobody_says_has_no_column() -> None:
     shown = words.models([Model("m"), Model("n")], None, ())
     assert (shown.columns, shown.rows) == (("model", "images"), (("m", "yes"), ("n", "yes")))
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "own", "now", "remark"),
+    [
+        (MODELS, None, "old", "old", f"{ASKS} This thread goes on with it."),
+        (MODELS, "new", "old", "new", ASKS),
+        (MODELS, None, "gone", "", "The next turn asks for gone, which is not among them."),
+        (MODELS[:2], None, "", "", f"None of them is asked by itself: {NAME_ONE}"),
+        ((), "gone", "", "", "The next turn asks for gone; the host lists none."),
+        ((), None, "", "", f"The host lists no models: {NAME_ONE}"),
+    ],
+)
+def test_what_the_next_turn_asks_is_said_of_any_list(
+    found: Sequence[Model], asked: str | None, own: str, now: str, remark: str
+) -> None:
+    shown = words.models(found, asked, (), own=own)
+    marked = [row[1] for row in shown.rows if row[0] == "*"]
+    assert (marked, shown.remarks) == ([now] if now else [], (remark,))
+
+
+def test_of_a_model_that_nobody_knows_it_is_not_said_what_it_sees() -> None:
+    found = [Model(name, sees_images=sees) for name, sees in (("a", True), ("b", None))]
+    assert words.models(found, None, ()).rows == (("a", "yes"), ("b", "?"))
 
 
 # --- limits ----------------------------------------------------------------------------------

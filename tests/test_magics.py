@@ -18,7 +18,7 @@ from IPython.core.completer import provisionalcompleter
 
 from codex_magic import binary, cell, folder, magics
 from codex_magic import events as ev
-from codex_magic.backends.base import Account, StoredThread
+from codex_magic.backends.base import Account, Model, StoredThread
 from codex_magic.errors import BackendError, CellError, SetupError, TurnInterrupted
 from codex_magic.lines import LiteralLine
 from codex_magic.policy import Grant, SandboxPolicy
@@ -528,6 +528,28 @@ def test_status_says_what_the_next_turn_would_run_on(
         "thread": "   main, side",
         "last": "     completed, a-model",
     }
+
+
+def test_status_and_models_name_the_model_of_the_thread(
+    shell: InteractiveShell, script: Script, reply: Reply, capsys: Capture
+) -> None:
+    backend = script(reply("One."), reply("Two."))
+    backend.models = lambda: [Model("best", is_default=True), Model("a-model")]
+    shell.run_cell("%%codex -q -m a-model\ngo")
+
+    def told() -> tuple[str, str]:
+        capsys.readouterr()
+        shell.run_cell("%codex status")
+        said = capsys.readouterr().out.splitlines()
+        marked = [row[1] for row in shell.run_cell("%codex models").result.rows if row[0]]
+        return next(line for line in said if line.startswith("model:")), marked[0]
+
+    assert told() == ("model:    a-model, this thread's own", "a-model")
+    shell.run_cell("%codex new")
+    assert told() == ("model:    the one the backend chooses", "best")
+    shell.run_line_magic("config", "CodexMagics.model = 'best'")
+    shell.run_cell("%codex switch main")
+    assert told() == ("model:    best", "best")
 
 
 @pytest.mark.parametrize(

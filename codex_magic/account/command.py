@@ -32,7 +32,7 @@ def login(chosen: argparse.Namespace) -> int:
         print(f"codex-magic: {told}. Type: codex-magic auth login --api-key", file=sys.stderr)
         return USAGE
     with _session(chosen) as session:
-        on = signing.backend(session)
+        on = signing.at_openai(session)
         if chosen.api_key:
             signing.sign_in_with_key(on, _door())
         else:

@@ -33,7 +33,7 @@ def login(session: Session, rest: str, door: signing.Door) -> None:
     ):
         hint = "Type %codex login --api-key alone, and then the key where you are asked for it"
         raise CellError(signing.KEY_IN_SIGHT, hint=hint)
-    on = signing.backend(session)
+    on = signing.at_openai(session)
     match typed:
         case []:
             signing.sign_in(on, "device", door)
@@ -56,7 +56,7 @@ def models(session: Session, rest: str) -> Table:
     _nothing_else(rest, "models")
     settings = session.settings
     found = signing.backend(session).models()
-    return words.models(found, settings.model, settings.aliases)
+    return words.models(found, settings.model, settings.aliases, own=session.own_model)
 
 
 def usage(session: Session, rest: str) -> Table:

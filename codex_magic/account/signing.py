@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from codex_magic.account import words
+from codex_magic.backends.hints import HINTS
 from codex_magic.errors import CellError, CodexMagicError, OneLine, SetupError
 from codex_magic.interrupts import interrupts_held
 from codex_magic.render.table import inert
@@ -96,6 +97,25 @@ def backend(session: Session) -> Backend:
             hint="Named ones are the responses backend's: choose that, or leave out the name",
         )
     return found
+
+
+def at_openai(session: Session) -> Backend:
+    """Return the backend that a person signs in to, which is always at OpenAI.
+
+    Raises
+    ------
+    CellError
+        As for `backend`; or turns go to another host, which takes nothing of that.
+    """
+    from codex_magic.auth import hosts  # noqa: PLC0415 - at a sign-in
+
+    url = session.settings.base_url
+    if url is not None and not hosts.is_openai(url):
+        raise CellError(
+            f"turns go to {hosts.shown(url)}, and signing in is for OpenAI's hosts only",
+            hint=f"{HINTS['keyMissing']}; or take base_url away to use OpenAI's again",
+        )
+    return backend(session)
 
 
 def sign_in(on: Backend, way: SignInWay, door: Door) -> None:

@@ -72,15 +72,23 @@ def length(seconds: int) -> str:
     return f"{max(1, round(seconds / MINUTE))} min"
 
 
-def models(found: Sequence[Model], asked: str | None, aliases: Sequence[tuple[str, str]]) -> Table:
+def models(
+    found: Sequence[Model],
+    asked: str | None,
+    aliases: Sequence[tuple[str, str]],
+    *,
+    own: str = "",
+) -> Table:
     """Return the models as a table, with the one that the next turn asks for marked.
 
     Parameters
     ----------
     asked
         The model that is set, by its name or another one; None for the backend's default.
+    own
+        The model that the thread has already, which goes before that default.
     """
-    wanted = dict(aliases).get(asked, asked) if asked else None
+    wanted = dict(aliases).get(asked, asked) if asked else own
     listed = sorted(found, key=lambda model: model.hidden)
     marked = [m for m in listed if (m.id == wanted if wanted else m.is_default)][:1]
     rows = [
@@ -89,15 +97,30 @@ def models(found: Sequence[Model], asked: str | None, aliases: Sequence[tuple[st
             model.id,
             _efforts(model),
             _tokens(model.context_tokens),
-            "yes" if model.sees_images else "no",
+            _SEES[model.sees_images],
             _remark(model, aliases),
         )
         for model in listed
     ]
-    missing = f"The next turn asks for {wanted}, which is not among them." if wanted else ""
-    remark = "The next turn asks the one marked *." if marked else missing
+    if marked:
+        remark = "The next turn asks the one marked *."
+        remark += " This thread goes on with it." if own and not asked else ""
+    else:
+        remark = _unmarked(wanted, is_listed=bool(found))
     columns = ("now", "model", "efforts", "reads", "images", "remarks")
     return table(columns, rows, [remark])
+
+
+_SEES: Final = {True: "yes", False: "no", None: "?"}
+
+
+def _unmarked(wanted: str, *, is_listed: bool) -> str:
+    """Return what the next turn asks for where that is none of the list."""
+    if not wanted:
+        first = "None of them is asked by itself" if is_listed else "The host lists no models"
+        return f"{first}: name one with -m, or in the setting model."
+    asked = f"The next turn asks for {flat(wanted)}"
+    return f"{asked}, which is not among them." if is_listed else f"{asked}; the host lists none."
 
 
 def _efforts(model: Model) -> str:

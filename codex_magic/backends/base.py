@@ -137,7 +137,15 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that can be asked for; `context_tokens` is 0 where nobody says how much it can read."""
+    """A model that can be asked for.
+
+    Parameters
+    ----------
+    context_tokens
+        How much it can read; 0 where nobody says.
+    sees_images
+        Whether it takes images; None where nobody says.
+    """
 
     id: str
     name: str = ""
@@ -145,7 +153,7 @@ class Model:
     efforts: tuple[str, ...] = ()
     default_effort: str = ""
     context_tokens: int = 0
-    sees_images: bool = True
+    sees_images: bool | None = True
     hidden: bool = False
     is_default: bool = False
 

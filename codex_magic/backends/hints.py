@@ -22,6 +22,10 @@ SIGN_IN: Final = (
 HINTS: Final[Mapping[str, str]] = {
     "unauthorized": "Sign in again: type %codex login",
     "signInChanged": "Run the cell again to go on with the sign-in that is there now",
+    "keyMissing": (
+        "Set env_key (CODEX_MAGIC_ENV_KEY, or %config CodexMagics.env_key) "
+        "to the name of the variable that holds this host's key"
+    ),
     "forbidden": (
         "Type %codex status to see which account is in use; "
         "a company's network or a VPN can also be the reason"

@@ -34,7 +34,7 @@ def check_effort(models: Sequence[Model], model: str, effort: str) -> None:
 def check_images(models: Sequence[Model], model: str) -> None:
     """Make sure that a model sees images; likewise."""
     found = _found(models, model)
-    if found is not None and not found.sees_images:
+    if found is not None and found.sees_images is False:
         raise CellError(
             f"{found.id} sees no images", hint="Choose another with -m: type %codex models"
         )

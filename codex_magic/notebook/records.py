@@ -46,6 +46,7 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     inputs: str = ""
     names: tuple[str, ...] = ()
     backend: str = ""
+    model: str = ""
     tape: str = ""
     private: bool = False
     status: str = ""

@@ -253,7 +253,7 @@ def test_patience_has_an_end(stage: Any, hasty: None) -> None:
     ("refusal", "kind"),
     [
         (status(400, {"error": {"message": "bad"}}), "badRequest"),
-        (status(401, {"error": {"message": "who?"}}), "unauthorized"),
+        (status(401, {"error": {"message": "who?"}}), "keyMissing"),
         (
             status(429, {"error": {"type": "usage_limit_reached", "message": "used up"}}),
             "usageLimitExceeded",

@@ -82,6 +82,7 @@ def test_a_turn_is_read_as_it_was_written(tmp_path: Path) -> None:
         inputs="abc",
         names=("df",),
         backend="app-server",
+        model="m",
         status="completed",
         prompt="prompt 1",
         began=1.0,

@@ -81,12 +81,15 @@ ANSWERS: list[tuple[str, Any, list[Model]]] = [
     (
         "names",
         {"object": "list", "data": [{"id": "local", "owned_by": "me"}, {"id": "gpt-5.5"}]},
-        [replace(KNOWN, is_default=True), Model(id="local")],
+        [replace(KNOWN, is_default=True), Model(id="local", sees_images=None)],
     ),
     (
         "names that say how much",
         {"data": [{"id": "a", "max_model_len": 8}, {"id": "b", "context_length": 9}]},
-        [Model(id="a", context_tokens=8, is_default=True), Model(id="b", context_tokens=9)],
+        [
+            Model(id="a", context_tokens=8, sees_images=None, is_default=True),
+            Model(id="b", context_tokens=9, sees_images=None),
+        ],
     ),
     ("none", {"models": []}, []),
     ("neither", {"detail": "no"}, []),

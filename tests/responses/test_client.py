@@ -408,6 +408,7 @@ def test_a_redirection_is_not_followed() -> None:
 # --- whose name is shown -----------------------------------------------------------------------
 
 REFUSED = "the model's host does not accept the sign-in (401)"
+KEYLESS = "the model's host wants a key, and none is named for it (401)"
 GONE = SetupError("the sign-in has ended")
 CYCLES: dict[str, tuple[list[Any], list[int], list[str], list[str], str]] = {
     # what the source has, what the host answers; what it saw, what was refused, what is raised
@@ -501,7 +502,7 @@ def test_a_host_that_repeats_a_key_is_not_repeated(case: str, ask: str) -> None:
 
 def test_without_a_source_nothing_is_shown() -> None:
     with FaultServer(sized(b"", 401)) as server, connected(server) as client:
-        assert read(client.stream(BODY)) == ([], REFUSED, False)
+        assert read(client.stream(BODY)) == ([], KEYLESS, False)
         assert [asked.headers.get("authorization") for asked in server.asked] == [None]
 
 

@@ -266,8 +266,23 @@ class ResponsesBackend:
         """Return the models that can be asked for."""
         try:
             return list(self._ready().models())
-        except SetupError:  # what could be asked for once somebody is signed in
-            return list(catalogue.bundled())
+        except SetupError:
+            if self._settings.base_url is not None:  # our list says nothing of somebody else's host
+                raise
+            return list(catalogue.bundled())  # what could be asked for once somebody is signed in
+
+    def reach(self) -> str:
+        """Ask the host, and return in words what it answers.
+
+        Raises
+        ------
+        CodexMagicError
+            It cannot be asked, or refuses.
+        """
+        host = self._ready()
+        count = len(host.named())
+        names = "no list of models" if not count else f"{count} model{'' if count == 1 else 's'}"
+        return f"{host.client.base.name} answers, with {names}"
 
     @property
     def address(self) -> str:

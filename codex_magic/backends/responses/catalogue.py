@@ -64,7 +64,7 @@ class _Name(msgspec.Struct):
     def model(self) -> Model:
         """Return what is known of a model by this name."""
         told = max(0, self.context_length or self.max_model_len or 0)
-        known = _find(self.id, bundled()) or Model(id=self.id)
+        known = _find(self.id, bundled()) or Model(id=self.id, sees_images=None)
         return replace(known, context_tokens=told or known.context_tokens, is_default=False)
 
 

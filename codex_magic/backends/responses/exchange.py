@@ -80,9 +80,11 @@ class Answer:
                 break
         return b"".join(found)
 
-    def failure(self, body: bytes) -> Failure:
+    def failure(self, body: bytes, *, has_key: bool = True) -> Failure:
         """Return what an answer with this body means that is not the one asked for."""
-        return failures.of_status(self.status, self.headers, body, secrets=self.secrets)
+        return failures.of_status(
+            self.status, self.headers, body, secrets=self.secrets, has_key=has_key
+        )
 
     def close(self) -> None:
         """Let the connection serve others, or end it where something is still to come."""
@@ -137,7 +139,7 @@ class Exchange:
             shown = (*shown, renewed.token)
             answer = self._send(request, self._accepted(renewed), line, silent_s, shown)
         if answer.status not in SUCCESS:
-            raise self._refusal(answer, line)
+            raise self._refusal(answer, line, has_key=credential is not None)
         return answer
 
     def close(self) -> None:
@@ -205,7 +207,7 @@ class Exchange:
             headers["content-length"] = str(len(request.body))
         return headers
 
-    def _refusal(self, answer: Answer, line: Line) -> Failure:
+    def _refusal(self, answer: Answer, line: Line, *, has_key: bool = True) -> Failure:
         line.allow(REFUSAL_S)
         try:
             body = answer.read(LONGEST_BODY, REFUSAL_S)
@@ -213,7 +215,7 @@ class Exchange:
             body = b""  # the status says enough
         finally:
             answer.close()
-        return answer.failure(body)
+        return answer.failure(body, has_key=has_key)
 
 
 def _written(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -126,6 +126,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "incomplete": "the model's answer is incomplete",
     "insufficientQuota": "the account's credit or budget is used up",
     "internalServerError": "the model's host failed",
+    "keyMissing": "the model's host wants a key, and none is named for it",
     "maxOutputTokens": "the answer reached the most that the model may write at once",
     "notFound": "the model's host has nothing at this address",
     "proxy": "the proxy on the way to the model's host wants a sign-in",
@@ -141,13 +142,14 @@ _ELSEWHERE: Final = range(300, 400)
 _THEIRS: Final = range(500, 600)
 
 
-def of_status(
+def of_status(  # noqa: PLR0913 - all but three by their names
     status: int,
     headers: Mapping[str, str],
     body: bytes,
     *,
     now: float | None = None,
     secrets: Iterable[str] = (),
+    has_key: bool = True,
 ) -> Failure:
     """Return what an answer with `status` means; of 2xx, that it is not the one asked for.
 
@@ -159,10 +161,15 @@ def of_status(
         In seconds since the epoch; by default what the clock says.
     secrets
         What the message must not repeat.
+    has_key
+        Whether a credential was shown: without one there is no sign-in to renew.
     """
     found = said.of_body({name.lower(): value for name, value in headers.items()}, body)
     now = time.time() if now is None else now
-    return _failure(found, _verdict(found, status), status, now, secrets)
+    kind, retries = _verdict(found, status)
+    if kind == "unauthorized" and not has_key:
+        kind = "keyMissing"
+    return _failure(found, (kind, retries), status, now, secrets)
 
 
 def of_event(event: Json, *, now: float | None = None, secrets: Iterable[str] = ()) -> Failure:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic.auth.credentials import like
@@ -120,11 +121,28 @@ class Host:
                 return self._models or ()
             return catalogue.bundled()
 
+    def named(self) -> tuple[Model, ...]:
+        """Ask it for its models now, whatever was said before, and return those that it names.
+
+        Raises
+        ------
+        CodexMagicError
+            It could not be asked.
+        """
+        with self._asking:
+            self._ask_for_models()
+            if self._trouble is not None:
+                raise self._trouble
+            return self._models or ()
+
     def _ask_for_models(self) -> None:
         self._trouble = None
         try:
             params = {"client_version": wire.MODELS_VERSION}
-            self._models = catalogue.read(self.client.get("/models", params, within_s=MODELS_S))
+            found = catalogue.read(self.client.get("/models", params, within_s=MODELS_S))
+            # Of several, somebody else's host has none that is asked unless a person names it.
+            is_told = not self._is_other or len(found) == 1
+            self._models = found if is_told else tuple(replace(m, is_default=False) for m in found)
         except Failure as failure:
             if failure.status in NO_LIST:
                 self._models = ()
