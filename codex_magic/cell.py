@@ -68,7 +68,9 @@ OPTIONS: Final = (
     Option(("--fork",), "go on in a branch, from turn TURN or the last one", "TURN", optional=True),
     Option(("--private",), "use a thread that is stored nowhere; its commands are logged"),
     Option(("--reuse",), "show this turn as the notebook keeps it, where nothing has changed"),
-    Option(("-m", "--model"), "the model to ask; a thread goes on with the one it began with", "MODEL"),
+    Option(
+        ("-m", "--model"), "the model to ask; a thread goes on with the one it began with", "MODEL"
+    ),
     Option(("-e", "--effort"), "how hard the model thinks", "EFFORT", EFFORTS),
     Option(("--summary",), "how much of its thoughts the model tells", "HOW", SUMMARIES),
     Option(

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from codex_magic import events as ev
 from codex_magic import items as it
 from codex_magic.mask import MASK
-from codex_magic.render import MIME, live, markdown, plain, saved, words, written
+from codex_magic.render import MIME, live, markdown, plain, saved, view, words, written
 from codex_magic.turn import Turn, advance, from_json
 
 RECEIPT = it.Receipt(level="full", mode="workspace-write", duration_s=0.012)
@@ -933,3 +933,30 @@ def test_an_answer_by_a_schema_is_shown_as_json(text: str) -> None:
 
 def test_without_a_schema_json_is_text_like_any_other() -> None:
     assert markdown.text(over(said('{"a": 1}')), quiet=True) == '{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("status", "head", "watched"),
+    [
+        ("in_progress", words.SUMMARISING, ""),
+        ("completed", "The thread was long; its beginning was summarised", " -> completed"),
+        ("failed", "The summary failed", " -> failed"),
+        ("interrupted", "The summary was given up", " -> interrupted"),
+    ],
+)
+def test_a_summary_of_the_thread_says_what_has_become_of_it(
+    status: Any, head: str, watched: str
+) -> None:
+    turn = over(it.Compaction(id="c", status=status))
+    [_, [_, facts]] = view.whole(turn)
+    assert (facts["kind"], facts["head"]) == ("compaction", head)
+    assert markdown.text(turn).splitlines()[0] == f"<small>{head}</small>"
+    assert plain.body(turn) == f"({head.lower()})"
+    # What is watched only grows.
+    assert plain.body(turn, live=True) == f"({words.SUMMARISING.lower()}){watched}"
+
+
+def test_the_summary_of_the_thread_is_there_to_be_read() -> None:
+    turn = over(it.Compaction(id="c", status="completed", text=T("They *said* one.")))
+    assert view.whole(turn)[2] == ["text", "c", 0, 16, "They *said* one.", False]
+    assert view.drawn(None, turn) == [["html", "c", "<p>They <em>said</em> one.</p>\n"]]

@@ -77,9 +77,7 @@ def _block(item: Item, turn: Turn) -> str:  # noqa: C901 - one flat table
             inside = words.clean("\n".join(filter(None, (item.arguments, str(item.output)))))
             return _details(said, fenced(words.shortened(inside, words.SAVED_OUTPUT_BYTES)))
         case Compaction():
-            return _details(
-                "The thread was long; its beginning was summarised", harmless(str(item.text))
-            )
+            return _details(words.compacted(item), harmless(str(item.text)))
         case WebSearch():
             return _note(f"searched the web for {item.query}")
         case UnknownItem():

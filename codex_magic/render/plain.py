@@ -105,8 +105,11 @@ def _block(item: Item, *, live: bool, asked: bool) -> str:  # noqa: C901, PLR091
         case ToolCall():
             ended = "" if live and item.status == "in_progress" else f": {item.status}"
             return f"tool {words.clean(item.tool)}{ended}"
+        case Compaction() if live:
+            ended = "" if item.status == "in_progress" else f" -> {item.status}"
+            return f"({words.SUMMARISING.lower()}){ended}"
         case Compaction():
-            return "(the thread was long; its beginning was summarised)"
+            return f"({words.compacted(item).lower()})"
         case WebSearch():
             return f"web search: {words.clean(item.query)}"
         case UnknownItem():

@@ -99,7 +99,7 @@ def drawn(old: Turn | None, new: Turn) -> list[Operation]:
     return [
         ["html", item.id, html.html(str(_text(item)))]
         for item in _shown(new)
-        if isinstance(item, AgentMessage | Reasoning | Plan)
+        if isinstance(item, AgentMessage | Compaction | Reasoning | Plan)
         and item.status != "in_progress"
         and before.get(item.id) is not item
     ]
@@ -139,7 +139,7 @@ def _text(item: Item) -> Text:
     match item:
         case Reasoning():
             return item.summary or item.content or item.draft
-        case AgentMessage() | Plan() | UnknownItem() | UserMessage():
+        case AgentMessage() | Compaction() | Plan() | UnknownItem() | UserMessage():
             return item.text or item.draft
         case CommandExecution() | ToolCall():
             return item.output or item.draft
@@ -191,7 +191,7 @@ def _facts(item: Item, asked: bool) -> Json:  # noqa: C901, FBT001 - one flat ta
         case WebSearch():
             return {"head": words.clean(item.query)}
         case Compaction():
-            return {"head": "The thread was long; its beginning was summarised"}
+            return {"head": words.compacted(item)}
         case Reasoning() | UserMessage():
             return {}
 

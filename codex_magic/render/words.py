@@ -11,7 +11,14 @@ from codex_magic.items import CELL_ADDED
 
 if TYPE_CHECKING:
     from codex_magic.events import Usage
-    from codex_magic.items import CommandExecution, FileChange, Question, Receipt, UserMessage
+    from codex_magic.items import (
+        CommandExecution,
+        Compaction,
+        FileChange,
+        Question,
+        Receipt,
+        UserMessage,
+    )
     from codex_magic.turn import Turn
 
 SAVED_OUTPUT_BYTES: Final = 8 * 1024
@@ -92,6 +99,19 @@ def changed(item: FileChange) -> str:
 def answered(item: Question) -> str:
     """Return what stands before the answer to a question."""
     return "Answer" if item.status == "completed" else "No answer"
+
+
+SUMMARISING: Final = "Summarising the beginning of the thread, which has become too long"
+
+
+def compacted(item: Compaction) -> str:
+    """Return what has become of a thread that was too long."""
+    ends: dict[str, str] = {
+        "in_progress": SUMMARISING,
+        "completed": "The thread was long; its beginning was summarised",
+        "interrupted": "The summary was given up",
+    }
+    return ends.get(item.status, "The summary failed")
 
 
 def _flat(message: str) -> str:

@@ -465,6 +465,8 @@ function paint(style, codes) {
 
 // --- items --------------------------------------------------------------------------------------
 
+const FOLDING = ["reasoning", "command", "change", "tool", "unknown", "compaction"];
+
 /** One item: what is laid out anew when its facts change, and its text, which only grows. */
 class ItemView {
   /**
@@ -477,7 +479,7 @@ class ItemView {
     this.touched = false; // a person has opened or closed it
     this.isOutput = item.kind === "command" || item.kind === "tool";
     this.text = this.isOutput ? new Output() : new Prose(item.kind === "user" ? null : render);
-    this.folds = ["reasoning", "command", "change", "tool", "unknown"].includes(item.kind);
+    this.folds = FOLDING.includes(item.kind);
     this.node = make(this.folds ? "details" : "div", `codex-item codex-${item.kind}`);
     this.summary = make("summary");
     this.summary.addEventListener("click", () => (this.touched = true));
@@ -547,6 +549,7 @@ class ItemView {
 function summary(item) {
   const running = item.status === "in_progress";
   if (item.kind === "reasoning") return [make("span", "codex-word", running ? "Thinking" : "Thought")];
+  if (item.kind === "compaction") return [make("span", "codex-word", item.head)];
   const mark = running ? "▸" : item.good === false || item.status === "declined" ? "✗" : "✓";
   const sign = make("span", "codex-mark", mark);
   sign.setAttribute("aria-hidden", "true");

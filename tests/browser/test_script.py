@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SOURCE = files("codex_magic").joinpath("static/turn.js").read_text(encoding="utf-8")
 LOAD = """async (source) => {
-  const whole = source + "\\nconst STYLE = '';\\nexport { inert, boundary, visible, Output };";
+  const whole = source + "\\nconst STYLE = '';\\nexport { inert, boundary, visible, Output, ItemView };";
   const url = URL.createObjectURL(new Blob([whole], { type: "text/javascript" }));
   window.script = await import(url);
 }"""
@@ -69,6 +69,21 @@ def test_nothing_is_fetched_or_run(script: Page, html: str) -> None:
     )
     assert shown.strip() == HOSTILE[html]
     assert (script.evaluate("window.ran"), asked) == (None, [])
+
+
+def test_a_summary_of_the_thread_is_named_while_it_is_made_and_folds_away(script: Page) -> None:
+    shown = script.evaluate(
+        """() => {
+          const item = { id: "c", kind: "compaction", status: "in_progress", head: "Summarising" };
+          const view = new script.ItemView(item, null);
+          const seen = () => [view.node.open, view.node.textContent];
+          const before = seen();
+          view.show({ ...item, status: "completed", head: "It was summarised" });
+          view.grow(0, 4, "Once", false);
+          return [view.node.localName, before, seen()];
+        }"""
+    )
+    assert shown == ["details", [True, "Summarising"], [False, "It was summarisedOnce"]]
 
 
 # --- where a text can be drawn ---------------------------------------------------------------
