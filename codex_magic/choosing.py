@@ -60,7 +60,7 @@ def has_credential(settings: Settings, environ: Mapping[str, str]) -> bool:
     from codex_magic.auth import sources  # noqa: PLC0415 - only where there is no Codex
 
     found = sources.find(settings, environ)
-    return not found.is_needed or found.current() is not None
+    return not found.is_needed or found.peek() is not None
 
 
 def make(

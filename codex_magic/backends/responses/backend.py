@@ -323,7 +323,7 @@ class ResponsesBackend:
         """
         credential = self._credential()
         if credential is None and not self._is_keyless():
-            if not self._settings.chatgpt and self._is_signed_in_elsewise():
+            if self._found_source().passed_over() is not None:
                 self._require_opt_in()
             raise SetupError("nobody is signed in", hint=SIGN_IN)
         takes = wire.profile(credential)
@@ -355,10 +355,6 @@ class ResponsesBackend:
                 kinds &= CHATGPTS if wire.CHATGPT_HOST in named else OFFICIAL
             self._source = sources.find(self._settings, self._environ, kinds=kinds)
         return self._source
-
-    def _is_signed_in_elsewise(self) -> bool:
-        """Whether there is a credential that only the person's word keeps from being used."""
-        return sources.find(self._settings, self._environ).current() is not None
 
     def _credential(self) -> Credential | None:
         return self._found_source().current()
