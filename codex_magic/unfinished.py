@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 RECENT_BYTES: Final = 64 * 1024
 MOST: Final = 3
 MOST_FILES: Final = 10
+TICK_S: Final = 0.01
+"""How much the clock of a file system may be behind; it goes by ticks."""
 
 _LINE: Final = re.compile(rb'"kind":"(start|end)","id":"(\w+)"')
 
@@ -70,7 +72,7 @@ def _left(start: Start) -> list[str]:
         *machine.steering_places(folders),
         *(path for path in shadowing.modules(folders) if shadows(path)),
     ]
-    began_s = datetime.fromisoformat(start.at).timestamp()
+    began_s = datetime.fromisoformat(start.at).timestamp() - TICK_S
     newer = [path for path in found if os.path.lexists(path) and os.lstat(path).st_ctime >= began_s]
     return newer[:MOST_FILES]
 
