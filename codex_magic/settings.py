@@ -10,6 +10,7 @@ is set in a notebook is also saved and shown there.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,15 @@ EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "u
 
 SECRET: Final = ("api_key", "token_key", "token_password")
 """What is read from the environment alone, and shown nowhere."""
+_ADDRESSES: Final = ("base_url", "token_url")
+_PAIRS: Final = (("token_url", "token_key"), ("token_host", "token_password"))
+"""Where something is asked for, and what is shown there."""
+
+
+class Borrowed(str):
+    """Half of a pair that another program's keys gave; it is of use with their other half alone."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,14 +149,15 @@ class Settings:
         return f"Settings({', '.join(f'{name}={_shown(name, value)!r}' for name, value in shown)})"
 
 
-def _shown(name: str, value: Any) -> Any:
-    """Return a setting as it may be read; of an address, what stands before a query or a name."""
-    if name not in ("base_url", "token_url") or not value:
+def _shown(name: str, value: object) -> object:
+    """Return as much of a setting as nobody's secret can stand in."""
+    if not isinstance(value, str):
         return value
-    scheme, _, rest = value.partition("://")
-    place = rest.partition("?")[0].partition("#")[0]
-    host, slash, path = place.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    if name in _ADDRESSES:
+        scheme, _, rest = value.partition("://")
+        host = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+        return f"{scheme}://{host}" if host else "an address"
+    return value.split(maxsplit=1)[0] if name == "token_command" and value.strip() else value
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
@@ -166,7 +177,11 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     # CODEX_API_KEY is Codex's own name for a key that goes before the stored sign-in.
     if key := environ.get("CODEX_API_KEY"):
         found.setdefault("api_key", key)
-    theirs = changed(Settings(), scorpiox.read(environ, _env_files(environ)))
+    read = scorpiox.read(environ, _env_files(environ))
+    halves: dict[str, Any] = {
+        name: Borrowed(read[name]) for pair in _PAIRS for name in pair if name in read
+    }
+    theirs = replace(changed(Settings(), read), **halves)
     ours = changed(theirs, found, origin=PREFIX)
     # A name that both give stands for what the person has said here.
     return replace(ours, aliases=ours.aliases + theirs.aliases) if "aliases" in found else ours
@@ -197,8 +212,22 @@ def changed(settings: Settings, values: Mapping[str, Any], *, origin: str = "") 
             checked[name] = _CHECKS.get(name, str)(value)
         except ValueError as error:
             label = name.upper() if origin == PREFIX else name
-            raise CellError(f"{origin}{label} is {value!r}: {error}") from None
-    return replace(settings, **checked)
+            # An address may hold a password.
+            what = "cannot be used" if name in _ADDRESSES else f"is {value!r}"
+            raise CellError(f"{origin}{label} {what}: {error}") from None
+    return replace(settings, **_unpaired(settings, checked), **checked)
+
+
+def _unpaired(settings: Settings, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is no longer set: the borrowed half of a pair whose other half changes."""
+    halves = [half for pair in _PAIRS for half in (pair, pair[::-1])]
+    return {
+        theirs: None
+        for ours, theirs in halves
+        if isinstance(getattr(settings, theirs), Borrowed)
+        and theirs not in values
+        and values.get(ours) not in (None, getattr(settings, ours))
+    }
 
 
 def allowed(environ: Mapping[str, str] | None = None) -> Allowance:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from codex_magic.errors import CellError
 from codex_magic.scorpiox import ALIASES, read
-from codex_magic.settings import Settings, from_environment
+from codex_magic.settings import Settings, changed, from_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -202,3 +202,32 @@ def test_a_key_in_a_file_is_not_shown(tmp_path: Path) -> None:
     settings = from_environment({"CODEX_MAGIC_ENV_FILE": str(path)})
     assert (settings.token_key, settings.token_password) == (SECRET, SECRET)
     assert SECRET not in repr(settings)
+
+
+THEIRS = {"CODEX_REMOTE_URL": "https://theirs.test/t", "TOKEN_HTTP_API_KEY": SECRET} | {
+    "CODEX_SSH_HOST": "theirs",
+    "CODEX_SSH_PASS": SECRET,
+    "PROVIDER": "codex",
+}
+PAIRS = [
+    ("token_url", "https://ours.test/t", "token_key"),
+    ("token_host", "ours", "token_password"),
+]
+
+
+@pytest.mark.parametrize(("address", "ours", "secret"), PAIRS)
+def test_no_address_of_ones_own_is_told_their_secret(address: str, ours: str, secret: str) -> None:
+    """Nor is theirs told one's own; together they go, wherever the two are set."""
+    name, key = f"CODEX_MAGIC_{address.upper()}", f"CODEX_MAGIC_{secret.upper()}"
+
+    def pair(settings: Settings) -> tuple[str | None, str | None]:
+        return getattr(settings, address), getattr(settings, secret)
+
+    theirs = from_environment(THEIRS)
+    assert pair(theirs) == (getattr(theirs, address), SECRET)
+    assert pair(from_environment(THEIRS | {name: ours})) == (ours, None)
+    assert pair(from_environment(THEIRS | {key: "mine"})) == (None, "mine")
+    assert pair(from_environment(THEIRS | {name: ours, key: "mine"})) == (ours, "mine")
+    assert pair(changed(theirs, {address: ours})) == (ours, None)
+    assert pair(changed(theirs, {address: getattr(theirs, address)})) == pair(theirs)
+    assert pair(changed(from_environment({key: "mine"}), {address: ours})) == (ours, "mine")

@@ -124,3 +124,23 @@ def test_a_key_is_not_shown() -> None:
     assert KEY not in f"{settings} {settings!r}"
     assert repr(settings).startswith("Settings(backend='auto', model='m', effort=None, ")
     assert not any(name in repr(settings) for name in SECRET)
+
+
+def test_nothing_secret_is_shown_of_an_address_or_a_command() -> None:
+    environ = {
+        "CODEX_MAGIC_BASE_URL": "https://ada:hidden@models.test:8443/v1?key=hidden",
+        "CODEX_MAGIC_TOKEN_URL": "https://tokens.test/hidden?key=hidden#hidden",
+        "CODEX_MAGIC_TOKEN_COMMAND": "gen-token --key hidden",
+    }
+    shown = repr(from_environment(environ))
+    assert "hidden" not in shown
+    for part in ("'https://models.test:8443'", "'https://tokens.test'", "'gen-token'"):
+        assert part in shown
+
+
+def test_an_address_that_is_none_is_not_repeated() -> None:
+    with pytest.raises(CellError) as caught:
+        from_environment({"CODEX_MAGIC_BASE_URL": "ada:hidden@models.test"})
+    assert str(caught.value) == (
+        "CODEX_MAGIC_BASE_URL cannot be used: it must begin with https:// or http://"
+    )
