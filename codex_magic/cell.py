@@ -24,6 +24,7 @@ from codex_magic.settings import (
     approval_policy,
     backend,
     folder,
+    hidden,
     sandbox_mode,
     seconds,
     summary,
@@ -238,6 +239,7 @@ def parse(  # noqa: PLR0913 - all but two by their names
             writable=tuple(
                 _checked({"add-dir": well_formed(each)}, cwd)["add-dir"] for each in chosen.add_dir
             ),
+            hidden=hidden(settings),
         ),
         thread=values.get("thread", thread),
         new=chosen.new,

@@ -264,6 +264,16 @@ def allowance(words: Iterable[str], base: Path) -> Allowance:
     return Allowance(kinds=frozenset(kinds), folders=tuple(folders))
 
 
+def hidden(settings: Settings) -> tuple[Path, ...]:
+    """Return the files that the settings name and no command may read."""
+    if settings.token_file is None:
+        return ()
+    try:
+        return (Path(settings.token_file).expanduser().absolute(),)
+    except RuntimeError:  # no such person
+        return ()
+
+
 def backend(value: str) -> str:
     """Return the backend that `value` names."""
     return _one_of(BACKENDS, value)

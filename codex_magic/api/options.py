@@ -359,4 +359,5 @@ def _policy(values: Mapping[str, Any], settings: st.Settings, cwd: Path) -> Sand
         policy,
         network=values.get("network", policy.network),
         writable=(*policy.writable, *values.get("add_dirs", ())),
+        hidden=(*policy.hidden, *st.hidden(settings)),
     )

@@ -35,6 +35,10 @@ SECRET_BY_NAME: Final = (
     *("CODEX_HOME", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR"),
     *("IPYTHONDIR", "XDG_RUNTIME_DIR", "GNUPGHOME", "DOCKER_CONFIG"),
 )
+SECRET_FILE_BY_NAME: Final = (
+    *("CODEX_MAGIC_TOKEN_FILE", "CODEX_MAGIC_ENV_FILE", "CODEX_CREDENTIALS_FILE"),
+)
+"""Single files, wherever they are, the workspace included."""
 SECRET_IN_HOME: Final = (
     *(".codex", ".claude", ".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".mozilla"),
     *(".password-store", ".config/gcloud", ".config/gh", ".local/share/keyrings"),
@@ -79,13 +83,21 @@ def gather(
     imported = tuple(sys.path if path is None else path)
     facts = _person(named, imported, (there, *_changed(environ)))
     hidden = [os.path.realpath(path) for path in policy.hidden if os.path.lexists(path)]
+    hidden += _named_files(environ)
     return dataclasses.replace(
         facts,
         hidden=tuple(outermost(filter(os.path.isdir, hidden))),
-        hidden_files=tuple(path for path in hidden if not os.path.isdir(path)),
+        hidden_files=tuple(dict.fromkeys(path for path in hidden if not os.path.isdir(path))),
         protected=tuple(outermost(_protected(policy, environ))),
         checked=tuple(map(os.path.realpath, _open_now(policy, environ))),
     )
+
+
+def _named_files(environ: Mapping[str, str]) -> Iterator[str]:
+    for name in SECRET_FILE_BY_NAME:
+        path = os.path.expanduser(environ.get(name, ""))
+        if os.path.isfile(path):
+            yield os.path.realpath(path)
 
 
 def _changed(environ: Mapping[str, str]) -> Iterator[int]:

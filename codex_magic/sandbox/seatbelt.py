@@ -148,7 +148,8 @@ def profile(
     # A path covers itself and all below it, whether anything is there yet or not.
     made.rule("deny file-write*", "subpath", "PROTECTED", guarded)
     # Under another name, or in a folder of another name, no rule would know a thing again.
-    secret = sorted({*machine.secret, *machine.secret_files})
+    wanted = (*machine.hidden, *machine.hidden_files)
+    secret = sorted({*machine.secret, *machine.secret_files, *wanted})
     pinned = {*own, *guarded, *secret}
     moved = [path for path in sorted({*_above(pinned), *pinned}) if within_any(path, writable)]
     made.rule("deny file-write-unlink", "literal", "PINNED", moved)

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from codex_magic import cell
+from codex_magic.api import options
 from codex_magic.policy import Limits, SandboxPolicy
 from codex_magic.sandbox import CommandResult, run
+from codex_magic.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -369,6 +372,47 @@ def test_what_somebody_wants_hidden_is_hidden_also_in_the_workspace(
     command = "cat .env keys/one data/shown; rm -rf .env keys; mv keys other"
     assert run(command, policy=hiding).stdout == "treasure\n"
     assert bare("cat .env keys/one data/shown").stdout == "treasure\n" * 3
+
+
+@pytest.mark.parametrize(
+    "name", ["CODEX_MAGIC_TOKEN_FILE", "CODEX_MAGIC_ENV_FILE", "CODEX_CREDENTIALS_FILE"]
+)
+@pytest.mark.parametrize("place", ["room/tokens/auth.json", "workspace/auth.json", "home/a.json"])
+def test_a_file_of_credentials_is_hidden_wherever_it_is(  # noqa: PLR0913, PLR0917 - fixtures, two cases
+    policy: SandboxPolicy,
+    home: Path,
+    room: Path,
+    bare: Bare,
+    name: str,
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, _, rest = place.partition("/")
+    path = Path({"room": room, "workspace": policy.workspace, "home": home}[first], rest)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("treasure")
+    (link := policy.workspace / "link").symlink_to(path)
+    monkeypatch.setenv(name, f"~/{rest}" if first == "home" else str(path))
+    command = f"cat {path} {link}; mv {path} {path}.moved; cat {path}.moved; true"
+    assert "treasure" in bare(["cat", str(path)]).stdout
+    for mode in ("read-only", "workspace-write"):
+        hiding = SandboxPolicy(mode=mode, workspace=policy.workspace)  # type: ignore[arg-type]
+        assert run(command, policy=hiding).stdout == ""
+    assert path.read_text() == "treasure"
+
+
+def test_a_file_of_credentials_that_a_notebook_names_is_hidden(
+    policy: SandboxPolicy, bare: Bare
+) -> None:
+    path = policy.workspace / "auth.json"
+    path.write_text("treasure")
+    named = Settings(token_file=str(path))
+    asked = [
+        cell.parse("", "x", settings=named, cwd=policy.workspace).policy,
+        options.request("x", {}, settings=named, cwd=policy.workspace, thread="main").policy,
+    ]
+    assert bare(["cat", str(path)]).stdout == "treasure"
+    assert [run(["cat", str(path)], policy=one).stdout for one in asked] == ["", ""]
 
 
 def test_what_somebody_wants_protected_is_read_only(policy: SandboxPolicy) -> None:
