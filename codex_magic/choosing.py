@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from codex_magic import binary
-from codex_magic.backends.hints import SIGN_IN
+from codex_magic.backends.hints import sign_in
 from codex_magic.errors import SetupError
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def name(wanted: str, settings: Settings, environ: Mapping[str, str]) -> str:
         if has_credential(settings, environ):
             return RESPONSES
         raise SetupError(
-            "there is no Codex program here, and nobody is signed in", hint=SIGN_IN
+            "there is no Codex program here, and nobody is signed in",
+            hint=sign_in(chatgpt=settings.chatgpt),
         ) from None
     return APP_SERVER
 
@@ -151,7 +152,7 @@ def make_for_tape(
     """
     # A proxy would be asked for the player on this very machine.
     environ = _without_keys(environ) | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-    if _plays_on(settings, environ) == RESPONSES:
+    if plays_on(settings, environ) == RESPONSES:
         settings = replace(settings, base_url=url, env_key=None, api_key=None)
         return make(RESPONSES, settings, environ | {"JUPYTER_DATA_DIR": home}, tools)
     from codex_magic.backends.appserver import wire  # noqa: PLC0415 - with its backend below
@@ -162,7 +163,7 @@ def make_for_tape(
     )
 
 
-def _plays_on(settings: Settings, environ: Mapping[str, str]) -> str:
+def plays_on(settings: Settings, environ: Mapping[str, str]) -> str:
     """Return where a tape is played: on the Codex program where there is one, as it was recorded."""
     if settings.backend != AUTO:
         return settings.backend

@@ -180,15 +180,22 @@ def _demo(_chosen: argparse.Namespace) -> int:
     lesson = _lesson()
     work = _new_folder(Path.cwd() / "first-turn")
     shutil.copytree(lesson.parent / "data", work / "data")
-    print(
-        f"Running {lesson.name} here: the real Codex, real commands, a tape instead of a model.\n"
-    )
+    print(f"Running {lesson.name} here: {_brain()}, real commands, a tape instead of a model.\n")
     result = demo.run(lesson, work, out=sys.stdout)
     print(f"\nThe executed notebook: {result.notebook}")
     print(f"The same as a page:    {result.page or 'for that, install codex-magic[lab]'}")
     if not result.good:
         print(f"codex-magic: {result.trouble}", file=sys.stderr)
     return 0 if result.good else 1
+
+
+def _brain() -> str:
+    """Return what plays the lesson, in words."""
+    from codex_magic import choosing, settings  # noqa: PLC0415 - the other commands need neither
+
+    named = choosing.plays_on(settings.from_environment(), os.environ)
+    without = "this package's own backend without the Codex program"
+    return "the real Codex" if named == choosing.APP_SERVER else without
 
 
 def _new_folder(wanted: Path) -> Path:

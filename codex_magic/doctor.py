@@ -9,22 +9,30 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from codex_magic import binary, sandbox
+from codex_magic.account.words import facts
+from codex_magic.backends.hints import SIGN_IN
 from codex_magic.choosing import RESPONSES
 from codex_magic.errors import CodexMagicError
+from codex_magic.sandbox.probe import NO_BWRAP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from codex_magic.backends.base import Account
+    from codex_magic.backends.base import Account, Backend
     from codex_magic.session import Session
 
 PACKAGES: Final = ("codex-magic", "ipython", "ipykernel", "openai-codex-cli-bin")
 PROXIES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "CODEX_CA_CERTIFICATE")
 
 
+INSTALL_BWRAP: Final = (
+    "For the whole of it install bubblewrap (apt install bubblewrap, or the like)"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at; `advice` is what to type where it is not good."""
+    """One thing that was looked at; `advice` is what to type, to have it good or better."""
 
     name: str
     good: bool
@@ -33,7 +41,7 @@ class Check:
 
     def __str__(self) -> str:
         line = f"{'ok ' if self.good else 'NOT'} {self.name}: {self.found}"
-        return f"{line}. {self.advice}" if self.advice and not self.good else line
+        return f"{line}. {self.advice}" if self.advice else line
 
 
 def examine(session: Session) -> Iterator[Check]:
@@ -79,24 +87,24 @@ def _kernel() -> Iterator[Check]:
 
 def _sandbox() -> Check:
     probe = sandbox.probe()
+    is_missing = NO_BWRAP in probe.reason
     if probe.level == "none":
-        advice = (
-            "Commands are refused; allow user namespaces, or run with -s external in a container"
-        )
+        what = "install bubblewrap" if is_missing else "allow user namespaces"
+        advice = f"Commands are refused; {what}, or run with -s external in a container"
         return Check("sandbox", good=False, found=probe.reason, advice=advice)
     found = f"{probe.level}, by {probe.mechanism}; for what it does not do type: %codex sandbox"
-    return Check("sandbox", good=True, found=found)
+    return Check("sandbox", good=True, found=found, advice=INSTALL_BWRAP if is_missing else "")
 
 
 def _backend(session: Session) -> Iterator[Check]:
     try:
         backend = session.backend
         yield from _responses() if backend.name == RESPONSES else _codex(session)
-        account = _account(session, backend.account())
-        yield account
-        reach = getattr(backend, "reach", None)
-        if reach is not None and account.good and session.tape is None:
-            yield _host(reach)
+        if session.tape is not None:
+            found = f"none needed: tape {session.tape.name} is played"
+            yield Check("account", good=True, found=found)
+            return
+        yield from _account(backend)
     except CodexMagicError as error:
         yield Check("backend", good=False, found=error.message, advice=error.hint)
 
@@ -106,12 +114,22 @@ def _responses() -> Iterator[Check]:
     yield Check("backend", good=True, found=found)
 
 
-def _host(reach: Callable[[], str]) -> Check:
-    """Ask the host of the models something that costs nothing."""
+def _account(backend: Backend) -> Iterator[Check]:
+    """Say who is signed in, and what the host says to that where it is asked directly."""
+    account = backend.account()
+    is_good = bool(account.kind) or not account.needed
+    if is_good:
+        yield Check("account", good=True, found=_who(account))
+    reach: Callable[[], str] | None = getattr(backend, "reach", None)
+    if reach is None:
+        if not is_good:
+            yield Check("account", good=False, found="nobody is signed in", advice=SIGN_IN)
+        return
     try:
-        return Check("host", good=True, found=reach())
+        yield Check("host", good=True, found=reach())
     except CodexMagicError as error:
-        return Check("host", good=False, found=error.message, advice=error.hint)
+        what = "host" if is_good else "account"
+        yield Check(what, good=False, found=error.message, advice=error.hint)
 
 
 def _codex(session: Session) -> Iterator[Check]:
@@ -123,12 +141,6 @@ def _codex(session: Session) -> Iterator[Check]:
     yield Check("Codex", good=True, found=f"{number}, {program.path} (from {program.source})")
 
 
-def _account(session: Session, account: Account) -> Check:
-    if session.tape is not None:
-        found = f"not needed: tape {session.tape.name} is played"
-        return Check("account", good=True, found=found)
-    if account.kind or not account.needed:
-        found = f"{account.kind or 'not needed'} {account.detail}".rstrip()
-        return Check("account", good=True, found=found)
-    advice = "Type %codex login, or set OPENAI_API_KEY"
-    return Check("account", good=False, found="nobody is signed in", advice=advice)
+def _who(account: Account) -> str:
+    known = facts(account, 0.0)
+    return ", ".join(known[name] for name in ("account", "plan", "source") if name in known)

@@ -31,6 +31,8 @@ def lines(session: Session) -> Iterator[str]:
         yield f"{label + ':':<9} {text}"
     yield f"model:    {_model(session)}"
     yield f"sandbox:  {settings.sandbox}; enforced here: {probe.level} ({probe.mechanism or probe.reason})"
+    if not settings.tools:
+        yield "tools:    none"
     yield f"approval: {settings.approval}"
     for grant in session.grants:
         yield f"allowed:  {granted(grant)}"
@@ -81,7 +83,10 @@ def _backend(session: Session) -> str:
     except CodexMagicError as error:
         return f"none: {_line(error.message)}"
     known = getattr(backend, "version", None)
-    where = _line(getattr(backend, "address", ""))
+    try:
+        where = _line(getattr(backend, "address", ""))
+    except CodexMagicError:  # of the credential, as another line says
+        where = ""
     more = f"Codex {binary.spoken(known)}" if known else where
     return ", ".join(filter(None, (backend.name, more)))
 

@@ -365,6 +365,17 @@ def test_without_a_person_nothing_begins() -> None:
     assert (on.started, on.keys) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [("app-server", "codex-magic auth login`"), ("responses", "codex-magic auth login --api-key`")],
+)
+def test_who_signs_in_beforehand_is_told_what_works(name: str, typed: str) -> None:
+    on = Signs()
+    on.name = name
+    with pytest.raises(SetupError, match=typed):
+        signing.sign_in(on, "device", door([], has_person=False))
+
+
 @pytest.mark.parametrize("environ", [{}, {"DISPLAY": ":0", "JUPYTERHUB_API_TOKEN": "x"}])
 def test_without_a_browser_a_code_serves(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch

@@ -60,6 +60,16 @@ def test_with_neither_the_three_ways_are_named(bare: dict[str, str]) -> None:
     assert [way for way in ("%codex login", "OPENAI_API_KEY", "demo") if way not in said] == []
 
 
+def test_the_advice_is_what_works_there(bare: dict[str, str]) -> None:
+    for settings, way in (
+        (Settings(), "type %codex login --api-key;"),
+        (Settings(chatgpt=True), "type %codex login;"),
+    ):
+        with pytest.raises(SetupError) as caught:
+            choosing.name("auto", settings, bare)
+        assert way in caught.value.hint
+
+
 def test_a_chatgpt_sign_in_alone_is_told_that_it_needs_a_word(
     bare: dict[str, str], tmp_path: Path
 ) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from codex_magic import cli, folder
+from codex_magic import binary, cli, folder
+from codex_magic.errors import SetupError
 from codex_magic.sandbox.audit import Finished, Log, Started
 
 if TYPE_CHECKING:
@@ -87,6 +88,16 @@ def test_audit_takes_a_number_or_a_hash(
 ) -> None:
     assert cli.main(["audit", *words]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_demo_says_what_plays_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli._brain() == "the real Codex"
+
+    def none(_environ: Any = None) -> Any:
+        raise SetupError("no Codex")
+
+    monkeypatch.setattr(binary, "candidates", none)
+    assert cli._brain() == "this package's own backend without the Codex program"
 
 
 @pytest.mark.parametrize(

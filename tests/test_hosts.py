@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from contextlib import closing
 from dataclasses import replace
@@ -15,7 +16,7 @@ from codex_magic.backends.hints import HINTS
 from codex_magic.errors import CellError, SetupError
 from codex_magic.session import Session
 from codex_magic.settings import Settings
-from codex_magic.testing import FakeModel
+from codex_magic.testing import FakeIssuer, FakeModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ def at(tmp_path: Path) -> Iterator[At]:
     """A session whose turns go to an address, on a machine without a sign-in."""
     opened: list[Session] = []
 
-    def session(url: str, environ: Any = (), **settings: Any) -> Session:
+    def session(url: str | None, environ: Any = (), **settings: Any) -> Session:
         places = {"HOME": tmp_path, "CODEX_HOME": tmp_path / "c", "JUPYTER_DATA_DIR": tmp_path}
         chosen = replace(Settings(backend="responses", base_url=url), **settings)
         around = {name: str(path) for name, path in places.items()} | dict(environ)
@@ -78,6 +79,22 @@ def test_a_host_that_wants_a_key_is_told_where_to_name_one(at: At) -> None:
         said = line(at(model.base_url), "host")
     assert said.startswith("NOT host: the model's host wants a key, and none is named for it (401)")
     assert said.endswith(HINTS["keyMissing"])
+
+
+def test_a_chatgpt_sign_in_is_called_unofficial_before_the_first_turn(
+    at: At, tmp_path: Path
+) -> None:
+    with FakeIssuer() as issuer:
+        (tmp_path / "c").mkdir()
+        (tmp_path / "c" / "auth.json").write_text(json.dumps(issuer.signed_in()))
+        (tmp_path / "c" / "auth.json").chmod(0o600)
+        session = at(None, issuer.environ, chatgpt=True)
+        assert next(iter(status.lines(session))) == "backend:  responses, unofficial"
+        session = at(None, issuer.environ)
+        assert next(iter(status.lines(session))) == "backend:  responses"
+        said = line(session, "account")
+    assert said.startswith("NOT account: a ChatGPT sign-in on the responses backend is unofficial")
+    assert "%codex login --api-key" in said
 
 
 @pytest.mark.parametrize("typed", ["", "--browser", "--api-key"])

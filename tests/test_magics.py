@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from IPython.core.completer import provisionalcompleter
 
-from codex_magic import binary, cell, folder, magics
+from codex_magic import binary, cell, doctor, folder, magics, sandbox
 from codex_magic import events as ev
 from codex_magic.backends.base import Account, Model, StoredThread
+from codex_magic.backends.hints import SIGN_IN
 from codex_magic.errors import BackendError, CellError, SetupError, TurnInterrupted
 from codex_magic.lines import LiteralLine
 from codex_magic.policy import Grant, SandboxPolicy
 from codex_magic.sandbox import probe
 from codex_magic.sandbox.audit import Finished, Log, Started
+from codex_magic.sandbox.probe import NO_BWRAP
 from codex_magic.session import Session
 from codex_magic.settings import SECRET, Settings
 from codex_magic.turn import TurnRequest
@@ -572,11 +574,55 @@ def test_status_and_doctor_say_who_is_signed_in(
         line
         == {
             "apikey": "ok  account: apikey",
-            "none needed": "ok  account: not needed",
-            "nobody is signed in": "NOT account: nobody is signed in. "
-            "Type %codex login, or set OPENAI_API_KEY",
+            "none needed": "ok  account: none needed",
+            "nobody is signed in": f"NOT account: nobody is signed in. {SIGN_IN}",
         }[said]
     )
+
+
+def test_doctor_names_an_account_as_status_does(
+    shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    script().account = lambda: Account("chatgpt", "a@b.c", plan="plus", source="a file")
+    shell.run_cell("%codex doctor")
+    assert "ok  account: ChatGPT, a@b.c, plus, a file\n" in capsys.readouterr().out
+
+
+def test_status_says_that_there_are_no_tools(
+    shell: InteractiveShell, script: Script, capsys: Capture
+) -> None:
+    script()
+    shell.run_line_magic("config", "CodexMagics.tools = False")
+    shell.run_cell("%codex status")
+    assert "tools:    none\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [
+        (
+            "partial",
+            f"%codex sandbox. {doctor.INSTALL_BWRAP}\n",
+        ),
+        (
+            "none",
+            f"NOT sandbox: {NO_BWRAP}. Commands are refused; install bubblewrap, or run with ",
+        ),
+    ],
+)
+def test_doctor_says_what_to_install_for_the_sandbox(  # noqa: PLR0913, PLR0917 - two are cases
+    level: Any,
+    said: str,
+    shell: InteractiveShell,
+    script: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    script()
+    found = sandbox.Probe(level=level, mechanism="Landlock", reason=NO_BWRAP)
+    monkeypatch.setattr(sandbox, "probe", lambda: found)
+    shell.run_cell("%codex doctor")
+    assert said in capsys.readouterr().out
 
 
 def test_status_lists_what_a_person_has_allowed(

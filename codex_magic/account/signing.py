@@ -118,6 +118,11 @@ def at_openai(session: Session) -> Backend:
     return backend(session)
 
 
+def beforehand(on: Backend) -> str:
+    """Return what signs in at a shell, on any machine; a ChatGPT sign-in may want more words."""
+    return f"codex-magic auth login{' --api-key' if on.name == 'responses' else ''}"
+
+
 def sign_in(on: Backend, way: SignInWay, door: Door) -> None:
     """Sign a person in and wait for it.
 
@@ -131,7 +136,7 @@ def sign_in(on: Backend, way: SignInWay, door: Door) -> None:
     if not door.has_person:
         raise SetupError(
             "signing in needs a person, and nobody is here",
-            hint="Sign in beforehand: type `codex-magic login` in a terminal; or set OPENAI_API_KEY",
+            hint=f"Sign in beforehand: type `{beforehand(on)}` in a terminal; or set OPENAI_API_KEY",
         )
     remark = ""
     if way == "browser" and not _has_browser(os.environ):

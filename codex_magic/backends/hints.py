@@ -14,10 +14,24 @@ if TYPE_CHECKING:
 
 AGAIN: Final = "Run the cell again; if it stays, type %codex doctor"
 
-SIGN_IN: Final = (
-    "Three ways: type %codex login; or set OPENAI_API_KEY and restart the kernel; "
+_OTHERWISE: Final = (
+    "or set OPENAI_API_KEY where Jupyter is started; "
     "or see it work without an account: type `codex-magic demo` in a terminal"
 )
+
+SIGN_IN: Final = f"Three ways: type %codex login; {_OTHERWISE}"
+
+WITH_A_KEY: Final = (
+    f"Three ways: type %codex login --api-key; {_OTHERWISE}. A ChatGPT sign-in is unofficial "
+    "without the Codex program: to use one, type %config CodexMagics.chatgpt = True first"
+)
+"""The same for who has not allowed a ChatGPT sign-in there."""
+
+
+def sign_in(*, chatgpt: bool) -> str:
+    """Return how to sign in where turns run without the Codex program."""
+    return SIGN_IN if chatgpt else WITH_A_KEY
+
 
 HINTS: Final[Mapping[str, str]] = {
     "unauthorized": "Sign in again: type %codex login",
@@ -31,7 +45,7 @@ HINTS: Final[Mapping[str, str]] = {
         "a company's network or a VPN can also be the reason"
     ),
     "usageLimitExceeded": "Wait until your limit resets, or choose another model with -m",
-    "usageNotIncluded": "Sign in with another account, or set OPENAI_API_KEY and restart the kernel",
+    "usageNotIncluded": "Sign in with another account, or set OPENAI_API_KEY where Jupyter is started",
     "insufficientQuota": "Add credit to the account or raise its budget, then run the cell again",
     "rateLimitExceeded": "Wait a little, then run the cell again",
     "serverOverloaded": "Wait a few minutes, then run the cell again",
@@ -45,9 +59,9 @@ HINTS: Final[Mapping[str, str]] = {
     ),
     "certificate": (
         "Where a company's proxy has a certificate of its own, "
-        "set SSL_CERT_FILE to its file and restart the kernel"
+        "set SSL_CERT_FILE to its file where Jupyter is started"
     ),
-    "proxy": "Check HTTPS_PROXY and NO_PROXY, then restart the kernel",
+    "proxy": "Check HTTPS_PROXY and NO_PROXY where Jupyter is started",
     "unreachable": "Check the network and the address, then run the cell again",
     "connectionLost": "Run the cell again: the thread goes on where it was",
     "cyberPolicy": "Say in the prompt what the work is for, or ask for something else",

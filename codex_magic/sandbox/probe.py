@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 Level = Literal["full", "partial", "none"]
 
 SYSTEM_BWRAP: Final = Path("/usr/bin/bwrap")
+NO_BWRAP: Final = "there is no bwrap, neither with the Codex package nor as /usr/bin/bwrap"
 WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 FIRST_COMMAND: Final = "2"
 FILTERING: Final = "2"  # proc_pid_status(5)
@@ -201,7 +202,7 @@ def examine(
         if not (reason := shortfall(found)):
             return found
         reasons.append(f"{candidate.name}: {reason}")
-    reasons = reasons or ["there is no bwrap, neither with the Codex package nor as /usr/bin/bwrap"]
+    reasons = reasons or [NO_BWRAP]
     version = abi() if filters else 0
     if version:
         found = Probe(

@@ -15,7 +15,7 @@ import pytest
 from codex_magic import binary
 from codex_magic.api import AsyncCodex, Codex
 from codex_magic.api.types import CancelLoginAccountStatus
-from codex_magic.backends.hints import SIGN_IN
+from codex_magic.backends.hints import WITH_A_KEY
 from codex_magic.backends.responses import compaction
 from codex_magic.errors import BackendError, CellError, SetupError
 from codex_magic.events import ItemDelta
@@ -103,7 +103,7 @@ def test_where_nothing_is_there_one_error_names_three_ways(make: Any) -> None:
             use()
         assert (caught.value.message, caught.value.hint) == (
             "there is no Codex program here, and nobody is signed in",
-            SIGN_IN,
+            WITH_A_KEY,
         )
 
 

@@ -187,7 +187,7 @@ def test_nobody_is_signed_in(stage: Any, shape: str) -> None:
             kernel.ask()
         assert str(caught.value) == (
             "nobody is signed in to Codex. Three ways: type %codex login; "
-            "or set OPENAI_API_KEY and restart the kernel; "
+            "or set OPENAI_API_KEY where Jupyter is started; "
             "or see it work without an account: type `codex-magic demo` in a terminal"
         )
     assert model.requests == []

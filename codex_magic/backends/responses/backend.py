@@ -32,7 +32,7 @@ from codex_magic.backends.base import (
     TurnInput,
     instructions,
 )
-from codex_magic.backends.hints import SIGN_IN
+from codex_magic.backends.hints import sign_in
 from codex_magic.backends.models import check_effort, check_images
 from codex_magic.backends.responses import calls, catalogue, wire
 from codex_magic.backends.responses.compaction import Weight
@@ -60,7 +60,7 @@ OFFICIAL: Final[frozenset[Kind]] = frozenset(("apiKey",))
 """What OpenAI documents for anybody's program."""
 OPT_IN: Final = (
     "To use it all the same: %config CodexMagics.chatgpt = True, or CODEX_MAGIC_CHATGPT=1; "
-    "or use --backend app-server, or an API key"
+    "or use an API key: type %codex login --api-key; or, where Codex is installed, --backend app-server"
 )
 
 
@@ -290,7 +290,10 @@ class ResponsesBackend:
         if self._host is not None:
             kind = "" if self._host.takes.official else ", unofficial"
             return self._host.base_url + kind
-        return self._settings.base_url or ""
+        credential = self._credential()
+        is_official = credential is None or wire.profile(credential).official
+        known = (self._settings.base_url, "" if is_official else "unofficial")
+        return ", ".join(filter(None, known))
 
     def quota(self) -> Quota:
         """Return how much of the account's limits is used; see `Host.quota`."""
@@ -325,7 +328,7 @@ class ResponsesBackend:
         if credential is None and not self._is_keyless():
             if self._found_source().passed_over() is not None:
                 self._require_opt_in()
-            raise SetupError("nobody is signed in", hint=SIGN_IN)
+            raise SetupError("nobody is signed in", hint=sign_in(chatgpt=self._settings.chatgpt))
         takes = wire.profile(credential)
         if self._host is None or not self._host.takes_credential(credential):
             if self._host is not None:

@@ -46,7 +46,7 @@ def proxy(scheme: str, host: str, port: int, environ: Mapping[str, str]) -> str 
         # The value may hold a password.
         raise SetupError(
             f"{name} is not the address of a proxy",
-            hint="It must name a host and its port, HOST:PORT; correct it and restart the kernel",
+            hint="It must name a host and its port, HOST:PORT; correct it where Jupyter is started",
         )
     return address
 
@@ -76,7 +76,7 @@ def trust(environ: Mapping[str, str]) -> ssl.SSLContext | None:
         except (OSError, ValueError):  # ssl's own errors are OSErrors
             raise SetupError(
                 f"{name} names {Path(value)}, which holds no certificates that can be read",
-                hint="Correct the variable and restart the kernel",
+                hint="Correct the variable where Jupyter is started",
             ) from None
         return context
     return None
