@@ -18,7 +18,7 @@ from IPython.core.magic import (
     magics_class,
     no_var_expand,
 )
-from traitlets import Bool, Float, Unicode
+from traitlets import Bool, Float, TraitError, Unicode, validate
 
 from codex_magic import cell, front, lines, settings, unfinished
 from codex_magic.errors import CellError, TurnInterrupted
@@ -147,12 +147,27 @@ class CodexMagics(Magics):
     )
 
     def __init__(self, shell: InteractiveShell, **kwargs: Any) -> None:
+        self._is_made = False
         super().__init__(shell, **kwargs)
+        self._is_made = True
         self._shell = shell
         self._session: Session | None = None
         self._remove_lines: Callable[[], None] = _nothing
         self._front = front.Front(shell)
         self._taken: str | None = None
+
+    @validate(*settings.CHECKED)
+    def _checked(self, proposal: Any) -> Any:
+        """Refuse a value that a person sets; one of a file is named by whatever needs it."""
+        name, value = proposal.trait.name, proposal.value
+        if self._is_made and value not in (None, ""):
+            try:
+                settings.changed(settings.Settings(), {name: value}, origin=f"{_OWN}.")
+            except CellError as error:
+                # Else it would be set again with whatever is set next.
+                self.config[_OWN].pop(name, None)
+                raise TraitError(str(error)) from None
+        return value
 
     def session(self) -> Session:
         """Return this kernel's session, made at first use."""
@@ -165,11 +180,9 @@ class CodexMagics(Magics):
         return self._session
 
     def _settings(self) -> settings.Settings:
-        names = (field.name for field in fields(settings.Settings))
-        chosen = {name: value for name in names if (value := getattr(self, name, None)) is not None}
-        return settings.changed(
-            settings.from_environment(), chosen, origin=f"{type(self).__name__}."
-        )
+        values = ((f.name, getattr(self, f.name, None)) for f in fields(settings.Settings))
+        chosen = {name: value for name, value in values if value not in (None, "")}
+        return settings.changed(settings.from_environment(), chosen, origin=f"{_OWN}.")
 
     # --- the magics ---------------------------------------------------------------------------
 
@@ -469,6 +482,9 @@ class CodexMagics(Magics):
 
     def _names(self) -> list[str]:
         return list(dict.fromkeys(("main", *(self._session.threads if self._session else ()))))
+
+
+_OWN: Final = CodexMagics.__name__
 
 
 def _literal(work: Callable[..., Any], text: str) -> Callable[..., None]:

@@ -381,3 +381,6 @@ _CHECKS: Final[dict[str, Any]] = {
     "names": _flag,
     "reuse": _flag,
 }
+
+CHECKED: Final = tuple(_CHECKS)
+"""The settings that not every value will do for."""

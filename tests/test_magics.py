@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from IPython.core.completer import provisionalcompleter
+from traitlets import Unicode
 
 from codex_magic import binary, cell, doctor, folder, magics, sandbox
 from codex_magic import events as ev
@@ -27,7 +28,7 @@ from codex_magic.sandbox import probe
 from codex_magic.sandbox.audit import Finished, Log, Started
 from codex_magic.sandbox.probe import NO_BWRAP
 from codex_magic.session import Session
-from codex_magic.settings import SECRET, Settings
+from codex_magic.settings import CHECKED, SECRET, Settings
 from codex_magic.turn import TurnRequest
 
 if TYPE_CHECKING:
@@ -406,15 +407,58 @@ def test_an_error_is_one_line(
     assert prompts(backend) == []
 
 
-def test_a_wrong_default_names_its_trait(
-    shell: InteractiveShell, script: Script, capsys: Capture
+WRONG_DEFAULTS = {
+    "approval = 'x'": "approval is 'x': it must be one of untrusted, on-request, never",
+    "backend = 'x'": "backend is 'x': it must be one of auto, app-server, responses",
+    "base_url = 'x'": "base_url is 'x': it must begin with https:// or http://",
+    "timeout_s = -1": "timeout_s is -1.0: it must be a number of seconds above 0",
+}
+
+
+@pytest.mark.parametrize("typed", WRONG_DEFAULTS)
+def test_a_wrong_default_is_refused_at_once_and_changes_nothing(
+    typed: str,
+    shell: InteractiveShell,
+    script: Script,
+    reply: Reply,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    script()
-    shell.run_line_magic("config", "CodexMagics.approval = 'x'")
+    backend = script(reply("One."))
+    shell.run_line_magic("config", f"CodexMagics.{typed}")
+    shell.run_line_magic("config", "CodexMagics.model = 'm'")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"CodexMagics.{WRONG_DEFAULTS[typed]}"
+    ]
+    assert shell.run_cell("%%codex\ngo").success
+    assert [request.model for request in backend.asked] == ["m"]
+
+
+def test_a_wrong_default_of_a_file_is_named_by_what_needs_it(
+    shell: InteractiveShell, capsys: Capture
+) -> None:
+    shell.config.CodexMagics.approval = "x"
+    shell.run_line_magic("load_ext", "codex_magic")
     shell.run_cell("%%codex\ngo")
-    assert capsys.readouterr().out == (
-        "CellError: CodexMagics.approval is 'x': it must be one of untrusted, on-request, never\n"
-    )
+    said = "CodexMagics.approval is 'x': it must be one of untrusted, on-request, never"
+    assert capsys.readouterr().out == f"CellError: {said}\n"
+    shell.run_line_magic("config", "CodexMagics.approval = 'never'")
+    loaded = shell.magics_manager.registry["CodexMagics"]
+    assert loaded.session().settings.approval == "never"
+
+
+def test_an_empty_text_means_that_nothing_is_set(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODEX_MAGIC_MODEL", "from-outside")
+    shell.run_line_magic("load_ext", "codex_magic")
+    loaded = shell.magics_manager.registry["CodexMagics"]
+    texts = {n for n, each in loaded.traits(config=True).items() if isinstance(each, Unicode)}
+    for value in ("'x=y'", "''"):
+        for name in texts - {*CHECKED}:
+            shell.run_line_magic("config", f"CodexMagics.{name} = {value}")
+    for name in texts & {*CHECKED}:
+        shell.run_line_magic("config", f"CodexMagics.{name} = ''")
+    assert loaded.session().settings == Settings(model="from-outside")
 
 
 def test_a_folder_that_is_gone_is_one_line(
