@@ -957,7 +957,7 @@ def test_a_config_is_taken_in_both_ways_and_says_what_it_leaves_out(world: World
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"backend": "cloud"}, "backend is 'cloud': it must be one of auto, app-server, responses"),
-    ({"base_url": "x"}, "base_url is 'x': it must begin with https:// or http://"),
+    ({"base_url": "x"}, "base_url cannot be used: it must begin with https:// or http://"),
     (
         {"config": CodexConfig(config_overrides=("model",))},
         "the override 'model' has no value. Write it as key=value",

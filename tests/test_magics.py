@@ -410,7 +410,7 @@ def test_an_error_is_one_line(
 WRONG_DEFAULTS = {
     "approval = 'x'": "approval is 'x': it must be one of untrusted, on-request, never",
     "backend = 'x'": "backend is 'x': it must be one of auto, app-server, responses",
-    "base_url = 'x'": "base_url is 'x': it must begin with https:// or http://",
+    "base_url = 'x'": "base_url cannot be used: it must begin with https:// or http://",
     "timeout_s = -1": "timeout_s is -1.0: it must be a number of seconds above 0",
 }
 
