@@ -125,9 +125,10 @@ class ScriptedBackend:
     def sign_in_with_key(self, key: str) -> None:
         self.done.append(("key", key))
 
-    def sign_out(self) -> None:
+    def sign_out(self) -> bool:
         self.done.append(("sign out",))
         self.account = Account  # type: ignore[method-assign]
+        return True
 
     def models(self) -> Sequence[Model]:
         return [Model("a-model", efforts=("low", "high"), default_effort="low")]
@@ -144,6 +145,7 @@ class ScriptedSignIn:
 
     url = "http://127.0.0.1:1/device"
     code = "CODE-1"
+    who = ""
 
     def wait(self, timeout_s: float) -> bool:
         return True

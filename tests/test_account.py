@@ -260,15 +260,15 @@ def test_why_a_sign_in_came_to_nothing(error: str | None, said: str) -> None:
 
 
 class Waiting:
-    """A sign-in that ends when it has been looked at often enough, or never."""
+    """A sign-in that ends when it has been looked at often enough, and stays as it is then."""
 
-    def __init__(self, ends: Sequence[bool | BaseException], url: str, code: str) -> None:
-        self.url, self.code = url, code
+    def __init__(self, ends: Sequence[bool | BaseException], url: str, code: str, who: str) -> None:
+        self.url, self.code, self.who = url, code, who
         self.cancelled = 0
         self._ends = list(ends)
 
     def wait(self, timeout_s: float) -> bool:
-        end = self._ends.pop(0)
+        end = self._ends[0] if len(self._ends) == 1 else self._ends.pop(0)
         if isinstance(end, BaseException):
             raise end
         return end
@@ -282,21 +282,39 @@ class Signs:
 
     name = "scripted"
 
-    def __init__(self, *ends: bool | BaseException, url: str = "http://127.0.0.1:1/d") -> None:
+    def __init__(
+        self,
+        *ends: bool | BaseException,
+        url: str = "http://127.0.0.1:1/d",
+        who: str = "",
+        accounts: Sequence[Account | SetupError] = (),
+        is_ended: bool = True,
+    ) -> None:
         self.started: list[Waiting] = []
         self.keys: list[str] = []
-        self._how = ends, url
+        self._how = ends, url, who
+        self._accounts = list(accounts)
+        self._is_ended = is_ended
 
     def sign_in(self, way: str) -> Waiting:
-        ends, url = self._how
-        self.started.append(Waiting(ends, url, "AB-12" if way == "device" else ""))
+        ends, url, who = self._how
+        self.started.append(Waiting(ends, url, "AB-12" if way == "device" else "", who))
         return self.started[-1]
+
+    def sign_out(self) -> bool:
+        return self._is_ended
 
     def sign_in_with_key(self, key: str) -> None:
         self.keys.append(key)
 
     def account(self) -> Account:
-        return Account("chatgpt", "a@b.c", plan="plus")
+        """Return one after the other; the last of them stays."""
+        if not self._accounts:
+            return Account("chatgpt", "a@b.c", plan="plus", source="your sign-in")
+        found = self._accounts[0] if len(self._accounts) == 1 else self._accounts.pop(0)
+        if isinstance(found, SetupError):
+            raise found
+        return found
 
 
 def door(told: list[signing.Said], *, has_person: bool = True, secret: str = "") -> signing.Door:
@@ -330,7 +348,7 @@ def test_a_sign_in_waits_for_the_person() -> None:
 
 def test_an_interrupted_one_is_cancelled() -> None:
     told: list[signing.Said] = []
-    on: Any = Signs(False, KeyboardInterrupt())
+    on: Any = Signs(False, KeyboardInterrupt(), SetupError("given up"))
     with pytest.raises(signing.SignInCancelled) as caught:
         signing.sign_in(on, "device", door(told))
     assert isinstance(caught.value, KeyboardInterrupt)
@@ -426,3 +444,82 @@ def test_a_key_is_kept_without_being_shown() -> None:
         ["sk-abc"],
         ["Signed in with an API key; it is kept for later kernels too."],
     )
+
+
+def test_an_interrupt_that_comes_too_late_says_so() -> None:
+    told: list[signing.Said] = []
+    on: Any = Signs(False, KeyboardInterrupt(), True, who="ada@b.c (plus)")
+    with pytest.raises(signing.SignInCancelled) as caught:
+        signing.sign_in(on, "device", door(told))
+    (line,) = caught.value._render_traceback_()
+    late = "the sign-in was complete by then, and stands; to end it, type: %codex logout"
+    assert line == f"SignInCancelled: {late}"
+    assert told[-1].text == "Signed in as ada@b.c (plus)."
+
+
+# --- on what turns run then, and after signing out ---------------------------------------------
+
+OURS = Account("chatgpt", "ada@b.c", plan="plus", source="your sign-in")
+TOKEN = Account("accessToken", "bob@b.c", source="from CODEX_ACCESS_TOKEN")
+OTHER_KEY = Account("apiKey", source="from OPENAI_API_KEY")
+NOWHERE = Account(needed=False)
+NOBODY = Account()
+BROKEN = SetupError("the sign-in is over")
+
+STILL = {
+    "it": (OURS, ""),
+    "it, by a name": (dataclasses.replace(OURS, source="your sign-in work"), ""),
+    "Codex's": (dataclasses.replace(OURS, source="Codex's own sign-in"), ""),
+    "nobody knows": (BROKEN, ""),
+    "a token": (
+        TOKEN,
+        " Turns still run on bob@b.c, from CODEX_ACCESS_TOKEN, because that goes before it.",
+    ),
+    "another host": (
+        NOWHERE,
+        " Turns still run without it, because the host that is set for them is another one.",
+    ),
+    "not allowed": (
+        NOBODY,
+        (
+            " Turns do not run on it, because what is of ChatGPT is not used here"
+            " unless CODEX_MAGIC_CHATGPT is 1."
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STILL)
+def test_who_has_signed_in_and_on_what_turns_run(case: str) -> None:
+    account, still = STILL[case]
+    told: list[signing.Said] = []
+    on: Any = Signs(True, who="ada@b.c (plus)", accounts=[account])
+    signing.sign_in(on, "device", door(told))
+    assert told[-1].text == f"Signed in as ada@b.c (plus).{still}"
+    for key, what in (("sk-x", "an API key"), ("at-x", "an access token")):
+        signing.sign_in_with_key(on, door(told, secret=key))
+        kept = f"Signed in with {what}; it is kept for later kernels too."
+        assert told[-1].text == f"{kept}{still}"
+
+
+ON_A_KEY = "Turns run on an API key, from OPENAI_API_KEY."
+OUT = {
+    "the one in use": (OURS, True, NOBODY, "Signed out; it was ada@b.c (plus)."),
+    "a key takes its place": (OURS, True, OTHER_KEY, f"Signed out. {ON_A_KEY}"),
+    "a key went before it": (OTHER_KEY, True, OTHER_KEY, f"Signed out. {ON_A_KEY}"),
+    "another host": (NOWHERE, True, NOWHERE, "Signed out."),
+    "not allowed": (NOBODY, True, NOBODY, "Signed out."),
+    "over": (BROKEN, True, NOBODY, "Signed out."),
+    "then trouble": (OURS, True, BROKEN, "Signed out; it was ada@b.c (plus)."),
+    "none": (NOBODY, False, NOBODY, "Nobody was signed in."),
+    "none but a key": (OTHER_KEY, False, OTHER_KEY, f"There was no sign-in to end. {ON_A_KEY}"),
+}
+
+
+@pytest.mark.parametrize("case", OUT)
+def test_what_is_said_of_signing_out(case: str) -> None:
+    before, is_ended, after, said = OUT[case]
+    told: list[signing.Said] = []
+    on: Any = Signs(accounts=[before, after], is_ended=is_ended)
+    signing.sign_out(on, door(told))
+    assert [one.text for one in told] == [said]

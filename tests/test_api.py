@@ -170,8 +170,9 @@ class Brain:
     def sign_in_with_key(self, key: str) -> None:
         self.world.done.append(("key", key))
 
-    def sign_out(self) -> None:
+    def sign_out(self) -> bool:
         self.world.done.append(("sign out",))
+        return True
 
     def close(self) -> None:
         self.is_closed = True
@@ -181,6 +182,7 @@ class Waiting:
     """A sign-in that a person completes, refuses, or leaves alone."""
 
     code = "ABCD-1234"
+    who = ""
 
     def __init__(self, way: str) -> None:
         self.url = f"http://127.0.0.1/{way}"

@@ -18,7 +18,7 @@ from codex_magic.render.table import inert
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from codex_magic.backends.base import Backend, SignIn, SignInWay
+    from codex_magic.backends.base import Account, Backend, SignIn, SignInWay
     from codex_magic.session import Session
 
 WAIT_S: Final = 0.5
@@ -27,6 +27,10 @@ WAIT_S: Final = 0.5
 _ADDRESS: Final = re.compile(r"https?://[!-;=?-~]+")
 
 CANCELLED: Final = "the sign-in was cancelled; nothing has changed"
+TOO_LATE: Final = "the sign-in was complete by then, and stands"
+KEPT: Final = ("your sign-in", "Codex's own sign-in")
+"""How the source of an account begins that somebody has signed in with here."""
+NOT_ALLOWED: Final = "what is of ChatGPT is not used here unless CODEX_MAGIC_CHATGPT is 1"
 NO_BROWSER: Final = "No browser can be opened on this machine, so a code serves instead."
 KEY_IN_SIGHT: Final = (
     "a key does not belong on that line, where it stays: in the notebook, in the history, in the "
@@ -152,13 +156,16 @@ def sign_in(on: Backend, way: SignInWay, door: Door) -> None:
             pass
     except KeyboardInterrupt:
         with interrupts_held():
-            _give_up(started, door, "The sign-in was cancelled.")
+            is_late = _give_up(started, door, "The sign-in was cancelled.")
+        if is_late:
+            again = door.again.replace("login", "logout")
+            raise SignInCancelled(f"{TOO_LATE}; to end it, type: {again}") from None
         raise SignInCancelled(CANCELLED) from None
     except CodexMagicError as error:
         _give_up(started, door, "Nobody was signed in.")
         error.hint = error.hint or f"To try again, type: {door.again}"
         raise
-    door.show(said(f"Signed in as {words.who(on.account())}."))
+    door.show(said(_signed_in(on, started)))
 
 
 def sign_in_with_key(on: Backend, door: Door) -> None:
@@ -186,27 +193,72 @@ def sign_in_with_key(on: Backend, door: Door) -> None:
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise CellError("that is no key: it has a space in it, or a letter that no key has")
     on.sign_in_with_key(key)
-    door.show(said("Signed in with an API key; it is kept for later kernels too."))
+    what = "an access token" if key.startswith("at-") else "an API key"
+    kept = f"Signed in with {what}; it is kept for later kernels too."
+    door.show(said(f"{kept}{_elsewise(_known(on))}"))
 
 
 def sign_out(on: Backend, door: Door) -> None:
     """Sign out, and say on what turns run from now on, if on anything."""
-    before = on.account()
-    on.sign_out()
-    after = on.account()
-    was = f"Signed out; it was {words.who(before)}." if before.kind else "Nobody was signed in."
-    if after.kind:
-        source = words.flat(after.source).removeprefix("from ")
-        source = f", from {source}" if source else ""
-        was = "Signed out." if before != after else "There was no sign-in to end."
-        was += f" Turns run on {words.who(after)}{source}."
-    door.show(said(was))
+    before = _known(on)
+    is_ended = on.sign_out()
+    after = _known(on)
+    door.show(said(_signed_out(before, after, is_ended=is_ended)))
 
 
-def _give_up(started: SignIn | None, door: Door, text: str) -> None:
-    if started is not None:
-        started.cancel()
-        door.show(said(text))
+def _signed_out(before: Account | None, after: Account | None, *, is_ended: bool) -> str:
+    if after is not None and after.kind:
+        was = "Signed out." if is_ended else "There was no sign-in to end."
+        return f"{was} Turns run on {_used(after)}."
+    if not is_ended:
+        return "Nobody was signed in."
+    if before is not None and before.kind and before.source.startswith(KEPT):
+        return f"Signed out; it was {words.who(before)}."
+    return "Signed out."
+
+
+def _used(account: Account) -> str:
+    source = words.flat(account.source)
+    return f"{words.who(account)}, {source}" if source else words.who(account)
+
+
+def _known(on: Backend) -> Account | None:
+    """Return whose turns they are; None where that cannot be told just now."""
+    try:
+        return on.account()
+    except CodexMagicError:
+        return None
+
+
+def _signed_in(on: Backend, started: SignIn) -> str:
+    if not started.who:
+        return f"Signed in as {words.who(on.account())}."
+    return f"Signed in as {words.flat(started.who)}.{_elsewise(_known(on))}"
+
+
+def _elsewise(now: Account | None) -> str:
+    """Return on what turns run, and why, where that is not what a person has just signed in with."""
+    if now is None or now.source.startswith(KEPT):
+        return ""
+    if now.kind:
+        return f" Turns still run on {_used(now)}, because that goes before it."
+    if now.needed:
+        return f" Turns do not run on it, because {NOT_ALLOWED}."
+    return " Turns still run without it, because the host that is set for them is another one."
+
+
+def _give_up(started: SignIn | None, door: Door, text: str) -> bool:
+    """Cancel a sign-in; return whether that came too late, because somebody has signed in."""
+    if started is None:
+        return False
+    started.cancel()
+    try:
+        is_late = started.wait(0.0)
+    except CodexMagicError:
+        is_late = False
+    whose = f" as {words.flat(started.who)}" if started.who else ""
+    door.show(said(f"Signed in{whose}." if is_late else text))
+    return is_late
 
 
 def _waiting(started: SignIn, door: Door, remark: str) -> Said:

@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
-from codex_magic.auth import exchange, hosts, web
+from codex_magic.auth import document, exchange, hosts, web
 from codex_magic.auth.callback import Callback, Page
 from codex_magic.auth.waiting import Outcome, given_up
 from codex_magic.errors import BackendError, CodexMagicError, SetupError
@@ -34,6 +34,7 @@ FREED_S: Final = 2.0
 _DONE: Final = Page(200, "You are signed in", "This page can be closed; go on in the notebook.")
 _STRAY: Final = Page(400, "Not this sign-in", "Begin anew in the notebook: %codex login --browser")
 _NOTHING: Final = Page(404, "Nothing here", "")
+_UNKEPT: Final = Page(400, "Not signed in", "The notebook says why.")
 _GIVEN_UP: Final = Page(200, "Sign-in cancelled", "This page can be closed.")
 
 
@@ -58,6 +59,8 @@ class BrowserSignIn:
         self._verifier = secrets.token_urlsafe(64)
         self._outcome = Outcome()
         self._once = threading.Lock()
+        self._line = web.Line()
+        self.who = ""
         self._callback = _listening(ports, self._answer, environ)
         self._redirect = f"http://127.0.0.1:{self._callback.port}/auth/callback"
         self.url = f"{where.issuer}/oauth/authorize?" + urlencode(
@@ -99,13 +102,14 @@ class BrowserSignIn:
                     "nobody signed in for 15 minutes", hint="Type %codex login to begin anew"
                 )
             )
+        self._line.cut()
         self._callback.close()
 
     def _answer(self, path: str, query: Mapping[str, str]) -> Page:
         match path:
             case "/auth/callback":
                 return self._taken(query)
-            case "/success":
+            case "/success" if self._outcome.is_good:
                 return _DONE
             case "/cancel":
                 self._outcome.set(given_up())
@@ -120,14 +124,16 @@ class BrowserSignIn:
             if self._outcome.is_over:
                 return _STRAY
             try:
-                self._keep(query)
+                found = self._exchanged(query)
             except CodexMagicError as error:
                 self._outcome.set(error)
                 return Page(400, "Not signed in", str(error))
-            self._outcome.set()
-        return _DONE
+            if not self._outcome.settle(lambda: self._keep(found)):
+                exchange.revoke(found, self._environ, exchange.UNWANTED_S)
+                return _GIVEN_UP
+        return _DONE if self._outcome.is_good else _UNKEPT
 
-    def _keep(self, query: Mapping[str, str]) -> None:
+    def _exchanged(self, query: Mapping[str, str]) -> document.Json:
         if error := query.get("error"):
             said = mask(query.get("error_description", ""), (self._state, self._verifier))
             raise exchange.refusal(mask(error, (self._state, self._verifier)), said)
@@ -138,8 +144,11 @@ class BrowserSignIn:
             "code_verifier": self._verifier,
             "redirect_uri": self._redirect,
         }
-        found = exchange.exchange(form, self._environ)
+        return exchange.exchange(form, self._environ, self._line)
+
+    def _keep(self, found: document.Json) -> None:
         exchange.keep(found, self._environ, self._account)
+        self.who = exchange.whose(found)
 
 
 def _challenge(verifier: str) -> str:

@@ -23,6 +23,9 @@ INTERVAL_S: Final = 5.0
 SLOWER_S: Final = 5.0
 """What is added to the interval where the issuer says that it is asked too often."""
 
+LEFT_S: Final = 2.0
+"""Seconds that giving up waits for what it has cut."""
+
 _OK: Final = 200
 _MISSING: Final = 404
 _PENDING: Final = (403, 404)
@@ -76,6 +79,7 @@ class DeviceSignIn:
         self._where = hosts.hosts(environ)
         self.url = f"{self._where.issuer}/codex/device"
         self.code = device.code
+        self.who = ""
         self._device = device
         self._environ = environ
         self._account = account
@@ -91,9 +95,11 @@ class DeviceSignIn:
 
     def cancel(self) -> None:
         """Give it up; where the person has just signed in, that stands."""
+        self._outcome.set(given_up())
         self._given_up.set()
         self._line.cut()
-        self._thread.join()
+        # Where even a connection does not come about, nothing can be cut; it comes to nothing.
+        self._thread.join(LEFT_S)
 
     def _run(self) -> None:
         try:
@@ -101,12 +107,17 @@ class DeviceSignIn:
             if form is None:
                 self._outcome.set(given_up())
                 return
-            exchange.keep(exchange.exchange(form, self._environ), self._environ, self._account)
-            self._outcome.set()
+            found = exchange.exchange(form, self._environ, self._line)
+            if not self._outcome.settle(lambda: self._keep(found)):
+                exchange.revoke(found, self._environ, exchange.UNWANTED_S)
         except CodexMagicError as error:
             self._outcome.set(error)
         except Exception as error:  # noqa: BLE001 - whoever waits must not wait for ever
             self._outcome.set(BackendError(f"the sign-in failed: {type(error).__name__}"))
+
+    def _keep(self, found: document.Json) -> None:
+        exchange.keep(found, self._environ, self._account)
+        self.who = exchange.whose(found)
 
     def _approved(self) -> dict[str, str] | None:
         """Return what is exchanged for tokens; None where nobody wants it any more."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from codex_magic.auth import document, homes, hosts, places, web
+from codex_magic.auth import document, homes, hosts, memory, places, web
 from codex_magic.errors import CodexMagicError, SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _OK: Final = 200
+UNWANTED_S: Final = 2.0
+"""Seconds that taking back a sign-in may last which nobody waits for any more."""
 NOT_ALLOWED: Final = "missing_codex_entitlement"
 
 
-def exchange(form: Mapping[str, str], environ: Mapping[str, str]) -> document.Json:
-    """Return the sign-in that a code of the issuer stands for.
+def exchange(form: Mapping[str, str], environ: Mapping[str, str], line: web.Line) -> document.Json:
+    """Return the sign-in that a code of the issuer stands for; `line` cut, it is given up.
 
     Raises
     ------
@@ -27,7 +29,7 @@ def exchange(form: Mapping[str, str], environ: Mapping[str, str]) -> document.Js
     """
     where = hosts.hosts(environ)
     body = {"grant_type": "authorization_code", "client_id": where.client_id, **form}
-    reply = web.ask(web.Ask("POST", f"{where.issuer}/oauth/token", form=body), environ)
+    reply = web.ask(web.Ask("POST", f"{where.issuer}/oauth/token", form=body), environ, line)
     answer = reply.json()
     if reply.status != _OK or answer is None:
         host, code = hosts.shown(where.issuer), reply.code()
@@ -53,13 +55,23 @@ def keep(found: document.Json, environ: Mapping[str, str], account: str | None) 
     """
     path = homes.made(environ, account)
     try:
-        with places.locked(path.with_name(f"{path.name}.lock")):
+        with places.locked(places.lock(path)):
             places.replace(path, document.written(found))
+            memory.forget(str(path.resolve()))
     except OSError as error:
         raise SetupError(
             f"the sign-in cannot be written to {path}: {error.strerror or error}",
             hint="Make room there, or set JUPYTER_DATA_DIR to a folder of yours",
         ) from None
+
+
+def whose(found: document.Json) -> str:
+    """Return whose a sign-in is, in words."""
+    credential = document.credential(found, "")
+    if credential is None:
+        return "somebody"
+    plan = f" ({credential.plan})" if credential.plan else ""
+    return f"{credential.email or 'a ChatGPT account'}{plan}"
 
 
 def refusal(code: str, description: str) -> SetupError:
@@ -76,15 +88,17 @@ def refusal(code: str, description: str) -> SetupError:
     return SetupError(f"the sign-in failed: {shown}", hint="Type %codex login to try again")
 
 
-def revoke(found: document.Json, environ: Mapping[str, str]) -> bool:
+def revoke(
+    found: document.Json, environ: Mapping[str, str], timeout_s: float = web.TIMEOUT_S
+) -> bool:
     """Ask the issuer to take a sign-in back; return whether it says so."""
     try:
-        return _revoked(found, environ)
+        return _revoked(found, environ, timeout_s)
     except CodexMagicError:
         return False
 
 
-def _revoked(found: document.Json, environ: Mapping[str, str]) -> bool:
+def _revoked(found: document.Json, environ: Mapping[str, str], timeout_s: float) -> bool:
     where = hosts.hosts(environ)
     if token := document.refresh_token(found):
         body = {
@@ -96,4 +110,5 @@ def _revoked(found: document.Json, environ: Mapping[str, str]) -> bool:
         body = {"token": document.access_token(found), "token_type_hint": "access_token"}
     else:
         return False  # a key is made and taken back elsewhere
-    return web.ask(web.Ask("POST", where.revoke, json=body), environ).status == _OK
+    asked = web.Ask("POST", where.revoke, json=body, timeout_s=timeout_s)
+    return web.ask(asked, environ).status == _OK

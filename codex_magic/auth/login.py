@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import os
+from typing import TYPE_CHECKING, Final
 
 from codex_magic.auth import device as by_device
-from codex_magic.auth import document, exchange, homes, personal, places
+from codex_magic.auth import document, exchange, homes, memory, personal, places
 from codex_magic.errors import BackendError, CellError, SetupError
 
 if TYPE_CHECKING:
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
 
     from codex_magic.auth.browser import BrowserSignIn
     from codex_magic.auth.device import DeviceSignIn
+
+
+PATIENCE_S: Final = places.PATIENCE_S
+"""Seconds that signing out waits for another process, which may just be renewing it."""
 
 
 def device(environ: Mapping[str, str], *, account: str | None = None) -> DeviceSignIn:
@@ -73,30 +79,41 @@ def logout(environ: Mapping[str, str], *, account: str | None = None) -> bool:
 
     That of Codex stays: it is signed out of where it was signed in.
 
+    It is forgotten first, and whatever comes of taking it back.
+
     Raises
     ------
     SetupError
         The file cannot be removed.
     """
     path = homes.ours(environ, account)
-    if not path.is_file():
+    if not os.path.lexists(path):
         return False
+    kept = _read(path)
     try:
-        with places.locked(path.with_name(f"{path.name}.lock")):
-            try:
-                exchange.revoke(_read(path), environ)
-            finally:  # whatever the answer, and whoever does not wait for it
-                path.unlink(missing_ok=True)
-    except (OSError, BackendError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
+        try:
+            with contextlib.suppress(BackendError), places.locked(places.lock(path), PATIENCE_S):
+                kept = _read(path)  # another process may just have renewed it
+        finally:
+            path.unlink(missing_ok=True)
+    except OSError as error:
         raise SetupError(
-            f"the sign-in in {path} cannot be removed: {why}", hint=f"Type: rm {path}"
+            f"the sign-in in {path} cannot be removed: {error.strerror}", hint=f"Type: rm {path}"
         ) from None
+    memory.forget(str(path))
+    exchange.revoke(kept, environ)
     return True
 
 
 def _read(path: Path) -> document.Json:
+    """Return what is to be taken back of what is kept in a file."""
+    if path.is_symlink() or not path.is_file():
+        return {}  # a link's target is whosever it is: that sign-in goes on
+    unsaved = memory.of(str(path.resolve())).unsaved
     try:
-        return document.parse(path.read_bytes())
+        raw = path.read_bytes()
+        if unsaved is not None and unsaved.instead_of == raw:
+            return unsaved.document
+        return document.parse(raw)
     except (OSError, ValueError):
         return {}  # nothing to take back that could be read

@@ -59,3 +59,9 @@ def of(key: str) -> Memory:
     """Return the memory of a place; the same for everybody in this process."""
     with _GUARD:
         return _MEMORIES.setdefault(key, Memory())
+
+
+def forget(key: str) -> None:
+    """Let a place be as if nothing were known of it: somebody has signed in or out there."""
+    with _GUARD:
+        _MEMORIES.pop(key, None)

@@ -169,8 +169,7 @@ class FilePlace:
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep other processes from renewing what is here, as far as this folder has locks."""
-        path = self.path.resolve()
-        return locked(path.with_name(f"{path.name}.lock"))
+        return locked(lock(self.path))
 
     def _close_to_others(self, handle: int) -> None:
         try:
@@ -243,6 +242,12 @@ def _write(handle: int, content: bytes, at: int) -> None:
         written = os.pwrite(handle, content, at)
         content, at = content[written:], at + written
     os.fsync(handle)
+
+
+def lock(path: Path) -> Path:
+    """Return where the lock of a file is: beside what it really is, should it be a link."""
+    real = path.resolve()
+    return real.with_name(f"{real.name}.lock")
 
 
 @contextlib.contextmanager

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from codex_magic.errors import CodexMagicError, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Outcome:
@@ -19,6 +23,27 @@ class Outcome:
     def is_over(self) -> bool:
         """Whether it has ended."""
         return self._over.is_set()
+
+    @property
+    def is_good(self) -> bool:
+        """Whether somebody has signed in."""
+        return self._over.is_set() and self._error is None
+
+    def settle(self, work: Callable[[], None]) -> bool:
+        """End it with `work`, unless it has ended by then; return whether `work` was done.
+
+        Nobody can give it up meanwhile: so either something is kept, or it was given up.
+        """
+        with self._guard:
+            if self._over.is_set():
+                return False
+            try:
+                work()
+            except CodexMagicError as error:
+                self._error = error
+            finally:
+                self._over.set()
+            return True
 
     def set(self, error: CodexMagicError | None = None) -> None:
         """End it: signed in, or with the reason why not."""

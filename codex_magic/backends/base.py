@@ -195,10 +195,13 @@ class SignIn(Protocol):
         Where the person signs in.
     code
         What is typed in there; empty where the address says it all.
+    who
+        Who has signed in, in words, as soon as somebody has; empty where `Backend.account` says it.
     """
 
     url: str
     code: str
+    who: str
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for the person and return whether they have signed in by now.
@@ -211,7 +214,10 @@ class SignIn(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Give it up; nothing is left running."""
+        """Give it up; nothing is left running.
+
+        Where the person has signed in by then, that stands, and `wait` says so.
+        """
         ...
 
 
@@ -342,8 +348,8 @@ class Backend(Protocol):
         """Keep an API key for this and later kernels."""
         ...
 
-    def sign_out(self) -> None:
-        """Revoke and forget what a sign-in brought; without one this does nothing."""
+    def sign_out(self) -> bool:
+        """Revoke and forget what a sign-in brought; return whether there was one."""
         ...
 
     def models(self) -> Sequence[Model]:

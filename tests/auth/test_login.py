@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import socket
 import threading
 import time
@@ -12,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
-from codex_magic.auth import browser, device, hosts, login
+from codex_magic.auth import browser, device, hosts, login, places
 from codex_magic.errors import BackendError, CellError, CodexMagicError, SetupError
 from codex_magic.issuer import (
     DEVICE_CODE,
@@ -480,6 +482,125 @@ def test_signing_out_of_what_cannot_be_taken_back(room: Room, raw: str) -> None:
     room.keep(raw)
     assert login.logout(room.environ) is True
     assert (room.ours.exists(), room.issuer.requests) == (False, [])
+
+
+SURROUNDINGS = [
+    {"SSL_CERT_FILE": "/nowhere.pem"},
+    {"ALL_PROXY": "socks5://127.0.0.1:9"},
+    {"HTTPS_PROXY": "carrier://127.0.0.1:9"},
+    {"HTTPS_PROXY": "127.0.0.1:port"},
+]
+
+
+@pytest.mark.parametrize("trouble", SURROUNDINGS)
+def test_signing_out_forgets_whatever_the_surroundings(room: Room, trouble: dict[str, str]) -> None:
+    room.keep(room.aged(3600))
+    room.environ |= {"CODEX_REVOKE_TOKEN_URL_OVERRIDE": "https://issuer.invalid/"} | trouble
+    assert login.logout(room.environ) is True
+    assert not room.ours.exists()
+
+
+def test_who_does_not_wait_for_the_answer_is_signed_out_all_the_same(room: Room) -> None:
+    room.keep(room.aged(3600))
+    hold = room.issuer.hold(REVOKE)
+    main = threading.main_thread().ident
+    assert main is not None
+    seen: list[bool] = []
+
+    def interrupt() -> None:
+        hold.reached.wait()
+        seen.append(room.ours.exists())
+        signal.pthread_kill(main, signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    with pytest.raises(KeyboardInterrupt):
+        login.logout(room.environ)
+    interrupting.join()
+    hold.release()
+    assert (seen, room.ours.exists()) == ([False], False)
+
+
+def test_signing_out_waits_not_for_ever_for_who_holds_the_file(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login, "PATIENCE_S", 0.0)
+    kept = room.aged(3600)
+    path = room.keep(kept)
+    with places.locked(places.lock(path)):
+        assert login.logout(room.environ) is True
+    assert (path.exists(), room.issuer.revoked) == (False, [kept["tokens"]["refresh_token"]])
+
+
+def test_signing_out_of_a_link_leaves_what_it_leads_to(room: Room) -> None:
+    real = room.keep(room.aged(3600), room.codexs)
+    room.ours.parent.mkdir(parents=True)
+    room.ours.symlink_to(real)
+    assert login.logout(room.environ) is True
+    assert (room.ours.is_symlink(), real.exists(), room.issuer.revoked) == (False, True, [])
+
+
+def test_signing_out_takes_back_what_could_not_be_written(room: Room) -> None:
+    room.keep(room.expired())
+    source = room.find()
+
+    class Full(places.FilePlace):
+        def write(self, content: bytes) -> None:
+            raise OSError(28, "No space left on device")
+
+    (stored,) = source._sources
+    stored._places = [Full(room.ours, "your sign-in", "", stored._notices)]
+    source.current()
+    login.logout(room.environ)
+    renewed = [token for token in room.issuer.issued if token.startswith("rt-")][-1]
+    assert (room.issuer.revoked, room.find().current()) == ([renewed], None)
+
+
+# --- giving up while the code is exchanged --------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["device", "browser"])
+def test_what_is_given_up_while_it_is_exchanged_is_not_kept(
+    room: Room, begun: Begun, way: str, until: Callable[..., None]
+) -> None:
+    hold = room.issuer.hold(TOKEN)
+    room.issuer.approve()
+    sign_in = begun.device() if way == "device" else begun.browser()
+    browsing = threading.Thread(target=lambda: sign_in.code or open_there(sign_in.url))
+    browsing.start()
+    assert hold.reached.wait(PATIENCE_S)
+    sign_in.cancel()  # the issuer does not answer before this has returned
+    with pytest.raises(SetupError, match="the sign-in was cancelled"):
+        sign_in.wait(0.0)
+    hold.release()
+    browsing.join()
+    assert not room.ours.exists()
+
+
+def open_there(url: str) -> None:
+    with contextlib.suppress(httpx2.HTTPError):
+        get(url)
+
+
+@pytest.mark.parametrize("way", ["device", "browser"])
+def test_what_is_kept_by_then_cannot_be_given_up(room: Room, begun: Begun, way: str) -> None:
+    room.issuer.approve()
+    sign_in = begun.device() if way == "device" else begun.browser()
+    if way == "browser":
+        get(sign_in.url)
+    assert sign_in.wait(PATIENCE_S) is True
+    sign_in.cancel()
+    assert (sign_in.wait(0.0), sign_in.who, room.ours.exists()) == (
+        True,
+        "ada@example.com (plus)",
+        True,
+    )
+
+
+def test_nobody_is_told_of_a_success_before_there_is_one(begun: Begun) -> None:
+    sign_in = begun.browser()
+    page = get(asked_for(sign_in)["redirect_uri"].replace("/auth/callback", "/success"))
+    assert (page.status_code, "signed in" in page.text) == (404, False)
 
 
 def test_nobody_answers(room: Room) -> None:

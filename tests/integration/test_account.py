@@ -324,9 +324,7 @@ def test_a_sign_in_goes_before_the_environments_key_which_comes_back_with_its_en
     assert on.account() == ADA
     desk = Desk()
     signing.sign_out(on, desk.door)
-    assert desk.told == [
-        "Signed out. Turns run on an API key, from OPENAI_API_KEY, in memory only."
-    ]
+    assert desk.told == ["Signed out. Turns run on an API key, OPENAI_API_KEY, in memory only."]
     assert on.account() == environments
     desk = Desk()
     signing.sign_out(on, desk.door)

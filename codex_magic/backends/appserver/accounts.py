@@ -54,6 +54,8 @@ class Outcome:
 class AppServerSignIn:
     """A sign-in that Codex carries out; see `codex_magic.backends.base.SignIn`."""
 
+    who = ""  # Codex has one sign-in, and says itself whose it is
+
     def __init__(
         self,
         begun: Begun,

@@ -292,10 +292,12 @@ class AppServerBackend:
         self._connected_for_good()
         self._accounts.sign_in_with_key(key)
 
-    def sign_out(self) -> None:
-        """Revoke and forget what a sign-in brought."""
+    def sign_out(self) -> bool:
+        """Revoke and forget what a sign-in brought; return whether there was one."""
         self._connected_for_good()
+        was = self._account
         self._accounts.sign_out()
+        return was is not None and bool(was.kind)
 
     def models(self) -> list[Model]:
         """Return the models that can be asked for, those that nobody lists included."""
