@@ -257,10 +257,12 @@ class ResponsesBackend:
         login.with_key(self._environ, key, account=self._settings.account)
         self._forget()
 
-    def sign_out(self) -> None:
-        """Revoke and forget what a sign-in brought."""
-        login.logout(self._environ, account=self._settings.account)
-        self._forget()
+    def sign_out(self) -> bool:
+        """Revoke and forget what a sign-in brought; return whether there was one."""
+        try:
+            return login.logout(self._environ, account=self._settings.account)
+        finally:
+            self._forget()
 
     def models(self) -> list[Model]:
         """Return the models that can be asked for."""
