@@ -37,7 +37,8 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         if words[:1] in (["login"], ["logout"]):
             return _codex(words)
-        chosen = _parser().parse_args(words)
+        kind = _Silent if words[:1] in (["auth"], ("auth",)) else _Parser
+        chosen = _parser(kind).parse_args(words)
         return int(chosen.run(chosen))
     except CodexMagicError as error:
         print(f"codex-magic: {error}", file=sys.stderr)
@@ -58,8 +59,22 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {message}\n")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="codex-magic", description="Codex in a notebook.")
+class _Silent(_Parser):
+    """Says what is wrong and repeats nothing of it: about accounts, it may be a key."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments"):
+            message = "there is a word too many"
+        if "invalid choice" in message:
+            what, _, choices = message.partition(": invalid choice")
+            message = f"{what}: {choices.rpartition('(')[2].rstrip(')')}"
+        elif "ambiguous option" in message:
+            message = "an option is cut too short"
+        super().error(message)
+
+
+def _parser(kind: type[_Parser] = _Parser) -> argparse.ArgumentParser:
+    parser = kind(prog="codex-magic", description="Codex in a notebook.")
     parser.add_argument(
         "--version", action="version", version=f"codex-magic {version('codex-magic')}"
     )

@@ -137,3 +137,26 @@ def test_purge_with_nothing_to_remove_says_so(
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
     assert cli.main(["purge"]) == 0
     assert capsys.readouterr().out == "There is nothing to remove.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("status", "KEY"), "codex-magic: there is a word too many"),
+        (("logout", "KEY"), "codex-magic: there is a word too many"),
+        (("login", "--with-api-key", "KEY"), "codex-magic: there is a word too many"),
+        (
+            ("login", "--backend", "KEY"),
+            "codex-magic auth login: argument --backend: choose from 'auto', 'app-server',",
+        ),
+        (("KEY",), "codex-magic auth: argument WHAT: choose from 'login', 'logout',"),
+    ],
+)
+def test_a_key_on_the_line_is_not_repeated(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["auth", *(word.replace("KEY", "sk-not-to-be-seen") for word in words)])
+    printed = capsys.readouterr().err
+    assert (ended.value.code, "not-to-be-seen" in printed) == (cli.USAGE, False)
+    assert printed.splitlines()[-1].startswith(said)

@@ -119,8 +119,11 @@ def is_due(document: Json, now: float) -> bool:
         return renewed_at is not None and now - renewed_at > OLDEST_S
     if said.expires_at > now + EARLY_S:
         return False
-    if renewed_at is None or said.issued_at is None or renewed_at > now:
+    if renewed_at is None or renewed_at > now:
         return True
+    if said.issued_at is None:
+        # It came just now and was too old at once: another one would be no better.
+        return now - renewed_at > EARLY_S
     # It was renewed later than it was issued: this machine's clock is ahead of its issuer's.
     # What it says of the end is then counted from when it came.
     return renewed_at + (said.expires_at - said.issued_at) <= now + EARLY_S

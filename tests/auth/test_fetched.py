@@ -283,7 +283,10 @@ def test_a_program_prints_the_credential(room: Room) -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("import sys; sys.exit('no luck, sk-secret0123456789012')", r"exit 1: no luck, \*\*\*mask"),
+        (
+            "import sys; sys.exit('no luck, opaque-secret')",
+            r"ended with exit 1\. Type it in a term",
+        ),
         ("raise SystemExit(3)", "ended with exit 3"),
         ("print('<html>')", "is of no use: it is a web page"),
         ("print('x' * 200_000)", "prints more than 64 KB"),
