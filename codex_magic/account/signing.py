@@ -212,9 +212,14 @@ def _signed_out(before: Account | None, after: Account | None, *, is_ended: bool
         return f"{was} Turns run on {_used(after)}."
     if not is_ended:
         return "Nobody was signed in."
-    if before is not None and before.kind and before.source.startswith(KEPT):
+    if before is not None and _is_kept(before):
         return f"Signed out; it was {words.who(before)}."
     return "Signed out."
+
+
+def _is_kept(account: Account) -> bool:
+    """Return whether it is what somebody has signed in with here, as far as it says."""
+    return bool(account.kind) and (not account.source or account.source.startswith(KEPT))
 
 
 def _used(account: Account) -> str:
@@ -238,7 +243,7 @@ def _signed_in(on: Backend, started: SignIn) -> str:
 
 def _elsewise(now: Account | None) -> str:
     """Return on what turns run, and why, where that is not what a person has just signed in with."""
-    if now is None or now.source.startswith(KEPT):
+    if now is None or _is_kept(now):
         return ""
     if now.kind:
         return f" Turns still run on {_used(now)}, because that goes before it."

@@ -24,6 +24,7 @@ JsonRpcError = TransportClosedError = BackendError
 
 AGAIN: Final = "Try again; if it stays, type `codex-magic doctor` in a terminal"
 HINTS: Final = {
+    "signInChanged": "Run it again to go on with the sign-in that is there now",
     "unauthorized": "Sign in again: type `codex-magic login` in a terminal",
     "keyMissing": "Set CODEX_MAGIC_ENV_KEY to the name of the variable that holds this host's key",
     "usageLimitExceeded": "Wait until your limit resets, or choose another model with model=",
