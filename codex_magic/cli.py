@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from codex_magic import binary
+from codex_magic import binary, doors
 from codex_magic.account import options as accounts
 from codex_magic.errors import CodexMagicError
 from codex_magic.headless import options
@@ -41,6 +41,7 @@ def main(words: Sequence[str] | None = None) -> int:
         chosen = _parser(kind).parse_args(words)
         return int(chosen.run(chosen))
     except CodexMagicError as error:
+        error.hint = doors.at_shell(error.hint)
         print(f"codex-magic: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -120,7 +121,7 @@ def _doctor(chosen: argparse.Namespace) -> int:
     try:
         checks = []
         for check in doctor.examine(session):
-            print(check, flush=True)
+            print(doors.at_shell(str(check)), flush=True)
             checks.append(check)
     finally:
         session.close()

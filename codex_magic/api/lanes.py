@@ -13,6 +13,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+from codex_magic import doors
 from codex_magic.errors import CellError
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Lane:
     def backend(self) -> Backend:
         """Where its turns run; raises where it is closed."""
         self.check()
-        return self.session.backend
+        with doors.programs():
+            return self.session.backend
 
     def check(self) -> None:
         """Say where it is closed: a session that is closed would begin anew when it is used."""

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
+from codex_magic import doors
 from codex_magic.api import inputs, options
 from codex_magic.api.failures import OptionError, failed
 from codex_magic.api.handle import TurnHandle
@@ -293,7 +294,8 @@ class Thread:
             session.attachment.news += self._news
             self._news.clear()
             try:
-                turn = session.run(request, page=Unseen(), approver=asked, observe=observe)
+                with doors.programs():
+                    turn = session.run(request, page=Unseen(), approver=asked, observe=observe)
             except KeyboardInterrupt:
                 self.last = session.last  # what had arrived
                 raise
@@ -329,7 +331,8 @@ class Thread:
         )
         with self._lane.is_taken:
             self._lane.check()
-            thread_id = self._lane.session.seat(replace(request, resume=resume), start)
+            with doors.programs():
+                thread_id = self._lane.session.seat(replace(request, resume=resume), start)
         self._news += news
         self._is_fresh = start.known is None and resume is None
         self._is(thread_id)

@@ -17,6 +17,7 @@ from codex_magic.api import AsyncCodex, Codex
 from codex_magic.api.types import CancelLoginAccountStatus
 from codex_magic.backends.hints import WITH_A_KEY
 from codex_magic.backends.responses import compaction
+from codex_magic.doors import in_program
 from codex_magic.errors import BackendError, CellError, SetupError
 from codex_magic.events import ItemDelta
 from codex_magic.items import AgentMessage
@@ -103,7 +104,7 @@ def test_where_nothing_is_there_one_error_names_three_ways(make: Any) -> None:
             use()
         assert (caught.value.message, caught.value.hint) == (
             "there is no Codex program here, and nobody is signed in",
-            WITH_A_KEY,
+            in_program(WITH_A_KEY),
         )
 
 
