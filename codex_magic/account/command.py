@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from codex_magic import settings
 from codex_magic.account import signing, words
-from codex_magic.errors import CodexMagicError
+from codex_magic.errors import CodexMagicError, SetupError
 from codex_magic.session import Session
 
 if TYPE_CHECKING:
@@ -89,21 +89,28 @@ def token(chosen: argparse.Namespace) -> int:
     Raises
     ------
     CodexMagicError
-        There is none, or it would stand on a terminal.
+        There is none, or none that may be used, or it would stand on a terminal.
     """
     from codex_magic.auth import sources  # noqa: PLC0415 - loads what asks a host
+    from codex_magic.backends.responses import backend  # noqa: PLC0415 - likewise
 
     if not chosen.json and sys.stdout.isatty():
         raise CodexMagicError(
             "a token is not shown on a terminal: whoever reads it there can use your account",
             hint="For a program, type: codex-magic auth token --json",
         )
-    source = sources.find(_settings(chosen), os.environ)
+    named = _settings(chosen)
+    kinds = sources.KINDS if named.chatgpt else backend.OFFICIAL
+    source = sources.find(named, os.environ, kinds=kinds)
     found = source.current()
+    if found is None and sources.find(named, os.environ).current() is not None:
+        raise SetupError(backend.UNOFFICIAL, hint=backend.OPT_IN)
     for notice in source.notices:
         print(f"codex-magic: {notice}", file=sys.stderr)
     if found is None:
         hint = "Type: codex-magic auth login --backend responses"
+        if not named.chatgpt:
+            hint += " --api-key; for a ChatGPT sign-in, set CODEX_MAGIC_CHATGPT=1 first"
         raise CodexMagicError("there is no token: nobody is signed in", hint=hint)
     if chosen.json:
         _print(

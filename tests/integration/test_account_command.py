@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from codex_magic import cli
+from codex_magic.backends.responses.backend import OPT_IN, UNOFFICIAL
+from codex_magic.doors import at_shell
 from codex_magic.issuer import DEVICE_CODE, Given
 from codex_magic.testing import FakeIssuer
 
@@ -153,6 +155,13 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.fixture
+def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person has said that a ChatGPT sign-in may be used without the Codex program."""
+    monkeypatch.setenv("CODEX_MAGIC_CHATGPT", "1")
+
+
+@pytest.mark.usefixtures("allowed")
 def test_a_token_goes_to_programs(stage: Any, issuer: FakeIssuer, capsys: Capture) -> None:
     stored = issuer.signed_in()
     stage.file("codex/auth.json", json.dumps(stored)).chmod(0o600)
@@ -170,6 +179,18 @@ def claims(token: str) -> Any:
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
 
 
+def test_a_token_that_may_not_be_used_is_not_given_away(
+    stage: Any, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    signed_in(stage, issuer)
+    assert cli.main(["auth", "token", "--json"]) == 1
+    assert capsys.readouterr() == ("", f"codex-magic: {UNOFFICIAL}. {at_shell(OPT_IN)}\n")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert cli.main(["auth", "token", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["access_token"] == KEY
+
+
+@pytest.mark.usefixtures("allowed")
 def test_a_terminal_is_shown_a_token_only_as_json(
     stage: Any, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -186,6 +207,7 @@ def test_without_a_sign_in_there_is_no_token(issuer: FakeIssuer, capsys: Capture
     assert cli.main(["auth", "token", "--json"]) == 1
     out, err = capsys.readouterr()
     told = (
-        "there is no token: nobody is signed in. Type: codex-magic auth login --backend responses"
+        "there is no token: nobody is signed in. Type: codex-magic auth login --backend responses "
+        "--api-key; for a ChatGPT sign-in, set CODEX_MAGIC_CHATGPT=1 first"
     )
     assert (out, err) == ("", f"codex-magic: {told}\n")
