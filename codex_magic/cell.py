@@ -80,7 +80,11 @@ OPTIONS: Final = (
         "IMAGE",
         repeats=True,
     ),
-    Option(("--schema",), "what the answer must fit: a file, a variable with a type", "SCHEMA"),
+    Option(
+        ("--schema",),
+        "what the answer must fit: a file, a variable with a type, list[…] of one",
+        "SCHEMA",
+    ),
     Option(("-o", "--out"), "the variable to put the answer into", "NAME"),
     Option(("-s", "--sandbox"), "what commands may touch", "MODE", SANDBOX_MODES),
     Option(("-a", "--approve"), "when to ask before acting", "POLICY", APPROVAL_POLICIES),

@@ -395,8 +395,32 @@ def test_a_schema_that_is_not_there_is_named(word: str, tmp_path: Path) -> None:
         shape.find(word, tmp_path, {})
     assert (
         error.value.hint
-        == f"Name a file with a JSON Schema, or a variable that holds {shape.TYPES}"
+        == f"Name a file with a JSON Schema, or a variable that holds {shape.TYPES}, "
+        "or list[…] of one"
     )
+
+
+def test_a_list_is_read_from_its_brackets(tmp_path: Path) -> None:
+    rows = shape.find("list[Row]", tmp_path, {"Row": Row})
+    assert (rows.name, rows.read('{"value": [{"name": "a"}]}')) == ("list[Row]", [Row("a")])
+    assert shape.find("list[int]", tmp_path, {}).read('{"value": [1]}') == [1]
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("list[Gone]", "there is no schema 'list[Gone]'"),
+        ("list[rows]", "rows is no type, so there is no list[rows]"),
+        ("list[dict]", "there is no schema"),
+        ("list[Row.x]", "there is no schema"),
+        ("list[run()]", "there is no schema"),
+        ("dict[str, Row]", "there is no schema"),
+    ],
+)
+def test_nothing_else_in_brackets_is_read(word: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(CellError) as error:
+        shape.find(word, tmp_path, {"rows": [1], "Row": Row, "run": Trapped})
+    assert str(error.value).startswith(told)
 
 
 # --- laws ------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ import dataclasses
 import enum
 import json
 import math
+import re
 import sys
+import types
 import typing
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -88,7 +90,9 @@ class Shape:
 
 
 def find(word: str, base: Path, variables: Mapping[str, Any]) -> Shape:
-    """Return the shape that `word` names: a file below `base`, or a variable.
+    """Return the shape that `word` names: a file below `base`, a variable, or ``list[…]`` of one.
+
+    That form is read, not evaluated, and it is the only one.
 
     Raises
     ------
@@ -103,10 +107,18 @@ def find(word: str, base: Path, variables: Mapping[str, Any]) -> Shape:
         pass
     if word in variables:
         return of(variables[word], word)
+    if (found := _LIST.fullmatch(word)) and (name := found[1]) in (known := _PLAIN | {**variables}):
+        if _is_type(known[name]):
+            return of(types.GenericAlias(list, (known[name],)), word)
+        raise CellError(f"{name} is no type, so there is no {word}", hint=f"Name {TYPES}")
     raise CellError(
         f"there is no schema {word!r}: no file of this name in {base}, and no variable",
-        hint=f"Name a file with a JSON Schema, or a variable that holds {TYPES}",
+        hint=f"Name a file with a JSON Schema, or a variable that holds {TYPES}, or list[…] of one",
     )
+
+
+_LIST: Final = re.compile(r"list\[\s*([^\W\d]\w*)\s*\]")
+_PLAIN: Final[dict[str, Any]] = {each.__name__: each for each in (str, int, float, bool)}
 
 
 def from_file(path: Path, name: str) -> Shape:
