@@ -124,9 +124,18 @@ class UserMessage(ItemBase, frozen=True, kw_only=True, tag="user_message"):
 
 
 class AgentMessage(ItemBase, frozen=True, kw_only=True, tag="agent_message"):
-    """What the agent said; `phase` tells a remark on the way from the answer."""
+    """What the agent said.
+
+    Parameters
+    ----------
+    phase
+        Tells a remark on the way from the answer.
+    refused
+        Whether it says that the model will not do what was asked.
+    """
 
     text: Text = EMPTY
+    refused: bool = False
     phase: Literal["commentary", "final_answer"] | None = None
 
 

@@ -196,10 +196,18 @@ class Turn(Value, frozen=True, kw_only=True):
     @property
     def final_response(self) -> str:
         """The answer: the last final message, or the last message where none is marked so."""
+        return "".join(str(item.text) or str(item.draft) for item in self._answer)
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the answer is that the model will not do what was asked."""
+        return any(item.refused for item in self._answer)
+
+    @property
+    def _answer(self) -> list[AgentMessage]:
         messages = [item for item in self.items if isinstance(item, AgentMessage)]
         final = [item for item in messages if item.phase == "final_answer"]
-        chosen = (final or messages)[-1:]
-        return "".join(str(item.text) or str(item.draft) for item in chosen)
+        return (final or messages)[-1:]
 
     @property
     def changes(self) -> tuple[Change, ...]:

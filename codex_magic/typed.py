@@ -67,6 +67,7 @@ def run(session: Session, request: TurnRequest, shape: Shape | None, play: Play)
     turn = play(request)
     if turn.status != "completed" or shape is None:
         return Answered(turn, turn.final_response if turn.status == "completed" else None)
+    _refuse(turn)
     try:
         return Answered(turn, shape.read(turn.final_response))
     except ValueError as error:
@@ -78,6 +79,7 @@ def run(session: Session, request: TurnRequest, shape: Shape | None, play: Play)
         turn = play(again)
         if turn.status != "completed":
             return Answered(turn)
+        _refuse(turn)
         try:
             return Answered(turn, shape.read(turn.final_response))
         except ValueError as error:
@@ -86,6 +88,15 @@ def run(session: Session, request: TurnRequest, shape: Shape | None, play: Play)
         f"the answer does not fit {shape.name}: {problem}",
         hint="It is kept as text; ask once more, or for less at once",
     )
+
+
+def _refuse(turn: Turn) -> None:
+    """Say so where the model will not do it: asking again would not change that."""
+    if turn.is_refusal:
+        raise BackendError(
+            "the model refused to answer",
+            hint="Why is kept as text; ask for something else, or in other words",
+        )
 
 
 def _again(request: TurnRequest, turn: Turn, problem: str) -> TurnRequest:

@@ -181,6 +181,20 @@ def test_a_thread_is_taken_up_once_also_where_its_answer_does_not_fit(
     assert [request.resume for request in backend.asked] == ["abc", None, None]
 
 
+def test_a_refusal_is_no_misfit_and_is_not_asked_again(
+    shell: InteractiveShell, script: Script
+) -> None:
+    no = AgentMessage(id="m", status="completed", text=Text("I will not."), refused=True)
+    backend = script(
+        [ev.TurnStarted("t", 1.0), ev.ItemCompleted(no), ev.TurnCompleted("completed")]
+    )
+    shell.push({"Row": Row})
+    result = shell.run_cell("%%codex --schema Row -o row\ngo")
+    assert str(result.error_in_exec).startswith("the model refused to answer. Why is kept as text")
+    assert (len(backend.asked), "row" in shell.user_ns) == (1, False)
+    assert last(shell).final_response == "I will not."
+
+
 def test_a_second_turn_that_fails_is_a_failed_turn(shell: InteractiveShell, script: Script) -> None:
     script(said(BAD), [ev.TurnCompleted("failed", ev.TurnError(message="it broke"))])
     shell.push({"Row": Row})
@@ -228,8 +242,8 @@ def test_images_go_with_the_prompt(
         ("-i nothing", "there is no image 'nothing'"),
         ("--schema nothing", "there is no schema 'nothing'"),
         ("-o 1", "--out is '1'"),
-        ("-i number", "number is a int, and that is no image"),
-        ("--schema number", "number is a int, and no shape of an answer"),
+        ("-i number", "number is an int, and that is no image"),
+        ("--schema number", "number is an int, and no shape of an answer"),
     ],
 )
 def test_what_cannot_be_found_is_said_before_any_turn(

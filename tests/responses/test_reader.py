@@ -214,7 +214,7 @@ KINDS: list[tuple[Json, Any]] = [
     ({"type": "compaction", "encrypted_content": "e"}, Compaction(id="r.0", status="completed")),
     (
         {"type": "message", "content": [{"type": "refusal", "refusal": "I will not."}]},
-        AgentMessage(id="r.0", status="completed", text=Text("I will not.")),
+        AgentMessage(id="r.0", status="completed", text=Text("I will not."), refused=True),
     ),
     (
         {"type": "message", "content": "plain"},

@@ -326,7 +326,13 @@ def read_item(raw: Json, item_id: str, status: Status) -> Item | None:
         case "message":
             phase = raw.get("phase")
             known = phase if phase in ("commentary", "final_answer") else None
-            return AgentMessage(id=item_id, status=status, text=_text(words(raw)), phase=known)
+            return AgentMessage(
+                id=item_id,
+                status=status,
+                text=_text(words(raw)),
+                phase=known,
+                refused=_is_refusal(raw.get("content")),
+            )
         case "reasoning":
             summary = PARAGRAPH.join(_parts(raw.get("summary")))
             content = "".join(_parts(raw.get("content")))
@@ -351,6 +357,11 @@ def words(raw: Json) -> str:
         return content
     said = ((part.get("text") or part.get("refusal") or "") for part in content or ())
     return "".join(str(text) for text in said)
+
+
+def _is_refusal(content: Any) -> bool:
+    parts = content if isinstance(content, list) else ()
+    return any(part.get("type") == "refusal" for part in parts if isinstance(part, dict))
 
 
 def _parts(parts: Any) -> list[str]:
