@@ -180,11 +180,27 @@ def test_the_limits_as_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     time.tzset()
     assert shown == [
         "limit               used              resets",
-        "5 h                 ████░░░░░░ 42 %   in 1 hour (9:01)",
+        "5 h                 ████░░░░░░ 42 %   in 1 hour (09:01)",
         "week                █░░░░░░░░░ 0 %    in 3 days (18 Jan 08:00)",
         "5 h of fast models  ██████████ 100 %",
         "The limit is reached.",
         "Plan: plus; Credits: 12.5",
+    ]
+
+
+def test_a_clock_keeps_its_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    at = [1_799_971_200 + more for more in (0, 300, 2 * 86400)]
+    shown = [words.usage(Quota("", (Window(1, 18_000, one),)), at[0] - 60) for one in at]
+    monkeypatch.undo()
+    time.tzset()
+    assert [table.rows[0][2].partition("(")[2] for table in shown] == [
+        "00:00)",
+        "00:05)",
+        "17 Jan 00:00)",
     ]
 
 

@@ -151,9 +151,9 @@ def _window(window: Window, now: float) -> tuple[str, ...]:
 
 
 def _resets(at: float, now: float) -> str:
-    far = at - now > DAY
-    clock = time.strftime("%d %b %H:%M" if far else "%H:%M", time.localtime(at))
-    return f"{when(at, now)} ({clock.lstrip('0')})"
+    local = time.localtime(at)
+    day = f"{local.tm_mday} {time.strftime('%b', local)} " if at - now > DAY else ""
+    return f"{when(at, now)} ({day}{time.strftime('%H:%M', local)})"
 
 
 BAR: Final = 10
