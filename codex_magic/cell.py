@@ -76,7 +76,7 @@ OPTIONS: Final = (
     Option(("--summary",), "how much of its thoughts the model tells", "HOW", SUMMARIES),
     Option(
         ("-i", "--image"),
-        "an image to look at: a file, a variable with a figure, …; may be repeated",
+        "an image to look at: a file, an https: address, a variable with a figure; may be repeated",
         "IMAGE",
         repeats=True,
     ),

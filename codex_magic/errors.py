@@ -27,6 +27,11 @@ class OneLine(BaseException):
         return ["".join(char if char.isprintable() else _escape(char) for char in line)]
 
 
+def with_article(word: str) -> str:
+    """Return a word, such as a type's name, as one says it of a thing."""
+    return f"{'an' if word[:1].lower() in tuple('aeiou') else 'a'} {word}"
+
+
 def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode()
 

@@ -620,7 +620,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"schema": 3},
         (
-            "the schema is a int, and no shape of an answer. Name a JSON Schema, a pydantic model, "
+            "the schema is an int, and no shape of an answer. Name a JSON Schema, a pydantic model, "
             "a msgspec Struct, a dataclass or a TypedDict"
         ),
     ),
@@ -775,7 +775,7 @@ BAD_INPUTS: list[tuple[Any, Any, str]] = [
     ("see", "http://example.org/i.png", "an image's address begins with https:"),
     (["see", ImageInput("ftp://x/i.png")], (), "an image cannot come from a ftp: address. Use"),
     (["see", ImageInput("a.png")], (), "an image cannot come from a a.png: address"),
-    ("see", [PNG, 3], "image 2 is a int, and that is no image"),
+    ("see", [PNG, 3], "image 2 is an int, and that is no image"),
     ("see", [PNG + bytes(4 * 2**20)] * 4, "the images have 16 MB together, and a turn takes 15"),
 ]
 
@@ -1387,3 +1387,12 @@ def test_a_handle_shows_no_more_than_its_names(world: World) -> None:
         "Thread(id='id-1')",
         "TurnHandle(id='t', thread_id='id-1')",
     ]
+
+
+def test_what_is_no_configuration_is_named() -> None:
+    with pytest.raises(OptionError) as caught:
+        Codex("x")
+    assert str(caught.value) == (
+        "what comes first is a CodexConfig, and this is a str. A folder goes in as "
+        "CodexConfig(cwd=…), a host as base_url=…, a key as api_key=…"
+    )

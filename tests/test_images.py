@@ -426,7 +426,10 @@ NO_IMAGES: list[tuple[Any, str]] = [
     (np.full((2, 2), -0.1), f"the array it holds numbers that are no colours. {NO_COLOURS}"),
     (np.full((2, 2), np.nan), f"the array it holds numbers that are no colours. {NO_COLOURS}"),
     (np.full((2, 2), "a"), f"the array it holds numbers that are no colours. {NO_COLOURS}"),
-    (figure().axes[0], f"it is a Axes, and that is no image. {LISTED}"),
+    (
+        figure().axes[0],
+        "it is an Axes, and that is no image. Name its figure: fig = it.figure, then -i fig",
+    ),
     ([1], f"it is a list, and that is no image. {LISTED}"),
     (b"abc", f"it is no PNG, JPEG, WEBP or GIF image. {SAVE}"),
     ("no.png", f"there is no image 'no.png': {NOWHERE}".replace("{folder}", "/")),

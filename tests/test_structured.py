@@ -221,7 +221,7 @@ REFUSED: list[tuple[Any, str]] = [
         "x: the schema refers to #/$defs/A, which refers to itself",
     ),
     ({"$ref": "#"}, "x: the schema refers to #, which refers to itself"),
-    (3, f"x is a int, and no shape of an answer. {TYPES}"),
+    (3, f"x is an int, and no shape of an answer. {TYPES}"),
     (dict, f"x is a class without fields, and no shape of an answer. {TYPES}"),
     (object, f"x is a class without fields, and no shape of an answer. {TYPES}"),
 ]

@@ -30,7 +30,7 @@ from codex_magic.api.types import (
     ThreadListResponse,
 )
 from codex_magic.backends.base import Start
-from codex_magic.errors import CellError
+from codex_magic.errors import CellError, with_article
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -97,6 +97,11 @@ class Codex:
         approver: ApproverLike | None = None,
         connect: Callable[[], Backend] | None = None,
     ) -> None:
+        if not isinstance(config, CodexConfig | None):
+            raise OptionError(
+                f"what comes first is a CodexConfig, and this is {with_article(type(config).__name__)}",
+                hint="A folder goes in as CodexConfig(cwd=…), a host as base_url=…, a key as api_key=…",
+            )
         given = {
             "backend": None if backend == "auto" else backend,
             "base_url": base_url,

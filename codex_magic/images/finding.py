@@ -14,7 +14,7 @@ import sys
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final
 
-from codex_magic.errors import CellError
+from codex_magic.errors import CellError, with_article
 from codex_magic.images import kind, smaller, whole
 from codex_magic.turn import Image
 
@@ -88,10 +88,11 @@ def of(value: Any, name: str, base: Path) -> Image:
         return _sent(smaller.encoded(value, name), name)
     if _is("numpy", "ndarray", value):
         return _sent(smaller.pixels(value, name), name)
-    raise CellError(
-        f"{name} is a {_spoken(type(value))}, and that is no image",
-        hint="Name a Matplotlib figure, a Pillow image, an array, bytes, or a file",
-    )
+    kind_of_it = _spoken(type(value))
+    hint = "Name a Matplotlib figure, a Pillow image, an array, bytes, or a file"
+    if kind_of_it == "Axes":
+        hint = f"Name its figure: fig = {name}.figure, then -i fig"
+    raise CellError(f"{name} is {with_article(kind_of_it)}, and that is no image", hint=hint)
 
 
 def _is(module: str, name: str, value: Any, *, below: str = "") -> bool:

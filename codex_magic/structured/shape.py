@@ -17,7 +17,7 @@ import types
 import typing
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from codex_magic.errors import CellError
+from codex_magic.errors import CellError, with_article
 from codex_magic.items import well_formed
 from codex_magic.structured import fitting
 from codex_magic.structured.plain import plain
@@ -144,7 +144,7 @@ def of(value: Any, name: str = "the schema") -> Shape:
         return Shape(name, value)
     if not _is_type(value):
         kind = type.__getattribute__(type(value), "__name__")
-        what = "a class without fields" if issubclass(type(value), type) else f"a {kind}"
+        what = "a class without fields" if issubclass(type(value), type) else with_article(kind)
         raise CellError(f"{name} is {what}, and no shape of an answer", hint=f"Name {TYPES}")
     try:
         made = _pydantic(value) if _is_pydantics(value) else _msgspec(value)
