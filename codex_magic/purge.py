@@ -27,6 +27,7 @@ WHAT: Final = {
     Path(place.SIGN_IN).stem: "your sign-in, which is forgotten and not revoked",
     Path(place.ACCOUNTS).stem: "your named sign-ins, likewise",
 }
+LOCK: Final = "a lock, which holds nothing"
 OTHER: Final = "other data of codex-magic"
 LEFT_ALONE: Final = (
     "the threads that Codex keeps itself, in $CODEX_HOME or ~/.codex, and its sign-in",
@@ -128,7 +129,7 @@ def _inside(fd: int) -> list[str]:
 
 def _holding(path: Path, name: str, fd: int) -> Holding:
     sizes = list(_sizes(name, fd))
-    what = WHAT.get(name.partition(".")[0], OTHER)
+    what = LOCK if name.endswith(".lock") else WHAT.get(name.partition(".")[0], OTHER)
     return Holding(path, what, len(sizes), sum(sizes))
 
 

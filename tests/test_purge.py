@@ -10,7 +10,7 @@ import pytest
 
 from codex_magic import folder as place
 from codex_magic.errors import SetupError
-from codex_magic.purge import LEFT_ALONE, WHAT, Holding, holdings, remove
+from codex_magic.purge import LEFT_ALONE, LOCK, WHAT, Holding, holdings, remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,3 +162,9 @@ def test_it_says_what_is_left_alone() -> None:
 def test_every_file_of_ours_is_called_by_what_it_is() -> None:
     kept = {place.AUDIT, place.INDEX, place.THREADS, place.SIGN_IN, place.ACCOUNTS}
     assert {name.partition(".")[0] for name in kept} == set(WHAT)
+
+
+def test_a_lock_is_called_nobodys_sign_in(folder: Path) -> None:
+    for name in ("auth.json", "auth.json.lock"):
+        (folder / name).write_text("")
+    assert [holding.what for holding in holdings()] == [WHAT["auth"], LOCK]

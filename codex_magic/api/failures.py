@@ -6,7 +6,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from codex_magic.backends.hints import kind
+from codex_magic.backends.hints import ADVISED, kind
+from codex_magic.doors import in_program
 from codex_magic.errors import BackendError, CellError, CodexMagicError
 from codex_magic.mask import known_secrets, mask
 
@@ -25,6 +26,7 @@ JsonRpcError = TransportClosedError = BackendError
 AGAIN: Final = "Try again; if it stays, type `codex-magic doctor` in a terminal"
 HINTS: Final = {
     "signInChanged": "Run it again to go on with the sign-in that is there now",
+    ADVISED: "",
     "unauthorized": "Sign in again: type `codex-magic login` in a terminal",
     "keyMissing": "Set CODEX_MAGIC_ENV_KEY to the name of the variable that holds this host's key",
     "usageLimitExceeded": "Wait until your limit resets, or choose another model with model=",
@@ -70,6 +72,7 @@ def failed(turn: Turn) -> TurnFailedError:
     # An error in a notebook is an output too, and is saved with it.
     message = mask(error.message, known_secrets()).rstrip(".")
     found = kind(error)
+    message = in_program(message) if found == ADVISED else message
     made = ServerBusyError if found in BUSY else TurnFailedError
     return made(f"the turn failed: {message}", hint=HINTS.get(found, AGAIN), turn=turn)
 

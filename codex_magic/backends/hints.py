@@ -33,7 +33,11 @@ def sign_in(*, chatgpt: bool) -> str:
     return SIGN_IN if chatgpt else WITH_A_KEY
 
 
+ADVISED: Final = "advised"
+"""The kind of an error whose message says already what to do."""
+
 HINTS: Final[Mapping[str, str]] = {
+    ADVISED: "",
     "unauthorized": "Sign in again: type %codex login",
     "signInChanged": "Run the cell again to go on with the sign-in that is there now",
     "keyMissing": (

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from codex_magic.approval import Answer
+from codex_magic.backends.hints import hint
 from codex_magic.backends.responses import compaction
 from codex_magic.errors import BackendError, SetupError
 from codex_magic.items import CommandExecution, Compaction, UserMessage
@@ -640,6 +641,15 @@ def test_without_a_credential_the_three_ways_are_named(stage: Any) -> None:
     assert "gpt-5.5" in [model.id for model in kernel.session.backend.models()]
     for way in ("login", "OPENAI_API_KEY", "demo"):
         assert way in caught.value.hint
+
+
+def test_advice_is_given_once(stage: Any) -> None:
+    model = stage.opened.enter_context(FakeModel(require_token="another"))
+    settings = Settings(env_key="MINE", model="m")
+    turn = stage.responses_kernel(model, settings=settings, MINE="sk-test-1").ask()
+    assert turn.error is not None
+    assert turn.error.message.endswith("is refused. Check it where it was made, and set it anew")
+    assert hint(turn.error) == ""
 
 
 def test_a_host_of_several_models_wants_one_named(stage: Any) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from codex_magic import events as ev
+from codex_magic.backends.hints import ADVISED
 from codex_magic.backends.responses import wire
 from codex_magic.backends.responses.client import AbortedError
 from codex_magic.backends.responses.compaction import Compactor, Weight
@@ -149,7 +150,8 @@ class RunningTurn:
         except Failure as failure:
             status, error = "failed", ev.TurnError(message=failure.message, kind=failure.kind)
         except CodexMagicError as failure:
-            status, error = "failed", ev.TurnError(message=str(failure))
+            kind = ADVISED if failure.hint else ""
+            status, error = "failed", ev.TurnError(message=str(failure), kind=kind)
         except Exception as failure:  # whoever waits for the turn must not wait for ever
             log.exception("a turn failed")
             said = f"codex_magic itself failed: {type(failure).__name__}"
