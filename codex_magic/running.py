@@ -62,6 +62,10 @@ class _StoppedError(Exception):
     """A person has ended the turn on its page; the cells behind it go on."""
 
 
+NOT_TAKEN: Final = "what was added did not reach the model"
+"""How the notice begins that a steer came to nothing."""
+
+
 class Running:
     """A turn from its request to its end; see `Session.run`."""
 
@@ -195,7 +199,7 @@ class Running:
         try:
             self._backend.steer(text)
         except CodexMagicError as error:
-            said = f"what was added did not reach the model: {error.message}"
+            said = f"{NOT_TAKEN}: {error.message}"
             self._fold(ev.Notice(said, "warning"))
 
     def _fold(self, event: ev.Event) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDic
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from codex_magic.errors import CellError
@@ -505,6 +505,8 @@ schemas = st.recursive(
 )
 
 
+@example({"enum": [{}]}, None)
+@example({"const": [1]}, None)
 @given(st.dictionaries(words, schemas, max_size=5), json_values)
 def test_any_schema_is_narrowed_or_refused_and_any_answer_read_or_told(
     said: Json, answer: Any

@@ -103,7 +103,7 @@ def token(chosen: argparse.Namespace) -> int:
     kinds = sources.KINDS if named.chatgpt else backend.OFFICIAL
     source = sources.find(named, os.environ, kinds=kinds)
     found = source.current()
-    if found is None and sources.find(named, os.environ).current() is not None:
+    if found is None and source.passed_over() is not None:
         raise SetupError(backend.UNOFFICIAL, hint=backend.OPT_IN)
     for notice in source.notices:
         print(f"codex-magic: {notice}", file=sys.stderr)

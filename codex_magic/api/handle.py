@@ -16,6 +16,8 @@ from codex_magic.api import inputs
 from codex_magic.api.failures import failed
 from codex_magic.api.types import TurnInterruptResponse, TurnSteerResponse
 from codex_magic.errors import CellError
+from codex_magic.items import UserMessage
+from codex_magic.running import NOT_TAKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,6 +64,7 @@ class TurnHandle:
         self._play = play
         self._events: queue.SimpleQueue[ev.Event | None] = queue.SimpleQueue()
         self._put = put or self._events.put
+        self._steered: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._switch = threading.Lock()
         self._is_on = False
@@ -157,7 +160,7 @@ class TurnHandle:
         Raises
         ------
         CellError
-            The turn is over, or there are no words.
+            The turn is over, or ends before they are taken; there are no words.
         """
         text, images = inputs.read(given)
         if images:
@@ -168,6 +171,9 @@ class TurnHandle:
             if not self._is_on:
                 raise CellError("the turn is over")
             self._session.steer(text)
+        with contextlib.suppress(queue.Empty):
+            if self._steered.get(timeout=PATIENCE_S) == "lost":
+                raise CellError("the turn was over before that was taken")
         return TurnSteerResponse(self.id)
 
     def interrupt(self) -> TurnInterruptResponse:
@@ -215,6 +221,10 @@ class TurnHandle:
         if isinstance(event, ev.TurnStarted):
             self.id = event.turn_id
             self._begun.set()
+        if isinstance(event, ev.ItemCompleted) and isinstance(event.item, UserMessage):
+            self._steered.put("taken")
+        if isinstance(event, ev.Notice) and event.text.startswith(NOT_TAKEN):
+            self._steered.put("lost")
         self._put(event)
 
     def _switched(self, *, on: bool) -> None:

@@ -86,6 +86,11 @@ def _narrow(schema: Json, field: str) -> Json:  # noqa: C901 - one flat table
         found["type"] = kinds
     elif "enum" in schema or "const" in schema:
         found["type"] = _types(schema.get("enum", [schema.get("const")]))
+        if {"object", "array"} & set(_listed(found["type"])):
+            raise CellError(
+                f"{spoken(field)} is one of certain objects, and models cannot be held to that",
+                hint="Describe the objects by their properties",
+            )
     if kinds == "object" or (isinstance(kinds, list) and "object" in kinds):
         found |= _properties(schema, field) | {"type": kinds}
     if kinds == "array" or (isinstance(kinds, list) and "array" in kinds):
@@ -96,6 +101,10 @@ def _narrow(schema: Json, field: str) -> Json:  # noqa: C901 - one flat table
         # Beside a reference nothing may stand.
         found["anyOf"] = [{"$ref": found.pop("$ref")}]
     return found
+
+
+def _listed(kinds: Any) -> list[str]:
+    return kinds if isinstance(kinds, list) else [kinds]
 
 
 def _properties(schema: Json, field: str) -> Json:

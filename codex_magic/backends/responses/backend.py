@@ -12,6 +12,7 @@ import queue
 from dataclasses import replace
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from codex_magic import events as ev
 from codex_magic.auth import hosts, login, sources
@@ -117,11 +118,23 @@ class ResponsesBackend:
             model = catalogue.resolve(request.model, self._settings.aliases, ())
             request = replace(request, model=model)
         seat, _ = self._threads.seat(request, start, default_model=host.default_model)
+        seat = self._with_a_model(host, request, seat)
         if request.effort is not None:
             check_effort(host.models(), seat.model, request.effort)
         if request.images:
             check_images(host.models(), seat.model)
         return replace(seat, notices=(*self._notices(), *seat.notices))
+
+    def _with_a_model(self, host: Host, request: TurnRequest, seat: Seat) -> Seat:
+        """Take another model where the thread's own is none of this host's."""
+        if request.model is not None or not host.is_other:
+            return seat
+        names = [model.id for model in host.models()]
+        if not names or seat.model in names:
+            return seat
+        model = host.default_model()
+        told = ev.Notice(f"this host has no model {seat.model}; {model} is asked", "warning")
+        return replace(seat, model=model, notices=(*seat.notices, told))
 
     def _notices(self) -> list[ev.Notice]:
         """Return what the credential's source has to say, once."""
@@ -291,10 +304,11 @@ class ResponsesBackend:
         """Where turns go, as far as that is known before the first."""
         if self._host is not None:
             kind = "" if self._host.takes.official else ", unofficial"
-            return self._host.base_url + kind
+            return _shown(self._host.base_url) + kind
         credential = self._credential()
         is_official = credential is None or wire.profile(credential).official
-        known = (self._settings.base_url, "" if is_official else "unofficial")
+        url = self._settings.base_url
+        known = (_shown(url) if url else "", "" if is_official else "unofficial")
         return ", ".join(filter(None, known))
 
     def quota(self) -> Quota:
@@ -400,3 +414,8 @@ class ResponsesBackend:
 
 LAST_S: Final = 2.0
 """Seconds that a turn has to end with the kernel."""
+
+
+def _shown(url: str) -> str:
+    """Return host and port of an address: the rest may be secret."""
+    return urlsplit(url).netloc.rpartition("@")[2]

@@ -64,7 +64,7 @@ class Host:
         self.base_url = base_url
         self.patience = patience
         self._without: dict[str, frozenset[str]] = {}
-        self._is_other = is_other
+        self.is_other = is_other
         self._models: tuple[Model, ...] | None = None
         self._asking = threading.Lock()
         self._trouble: CodexMagicError | None = None
@@ -117,7 +117,7 @@ class Host:
         with self._asking:
             if self._models is None and time.monotonic() >= self._ask_again_at:
                 self._ask_for_models()
-            if self._models or self._is_other:
+            if self._models or self.is_other:
                 return self._models or ()
             return catalogue.bundled()
 
@@ -141,7 +141,7 @@ class Host:
             params = {"client_version": wire.MODELS_VERSION}
             found = catalogue.read(self.client.get("/models", params, within_s=MODELS_S))
             # Of several, somebody else's host has none that is asked unless a person names it.
-            is_told = not self._is_other or len(found) == 1
+            is_told = not self.is_other or len(found) == 1
             self._models = found if is_told else tuple(replace(m, is_default=False) for m in found)
         except Failure as failure:
             if failure.status in NO_LIST:
@@ -162,7 +162,7 @@ class Host:
             It could not be asked.
         """
         models = self.models()
-        if not self._is_other and (found := catalogue.default(models)):
+        if not self.is_other and (found := catalogue.default(models)):
             return found
         if len(models) == 1:
             return models[0].id
@@ -200,7 +200,7 @@ class Host:
             return quota.read(self._wham("usage"))
         if self._headers:
             return quota.of_headers(self._headers)
-        if self._has_answered or self._is_other:
+        if self._has_answered or self.is_other:
             raise BackendError(f"{self.base_url} tells of no limits")
         raise BackendError(
             "this host tells of its limits with an answer, and there was none yet",
