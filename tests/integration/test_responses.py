@@ -98,6 +98,37 @@ def test_sealed_thoughts_stay_with_their_model(stage: Any) -> None:
     assert user_texts(model.requests[2]) == ["first", "second", "third"]
 
 
+@pytest.mark.parametrize("ending", ["refused", "stopped"])
+def test_a_model_that_never_answered_changes_nothing(stage: Any, ending: str) -> None:
+    sealed = [think("Hm.", encrypted="sealed-1"), say("one")]
+    no = status(400, {"error": {"message": "no such model"}})
+    second = no if ending == "refused" else [pause_at("here"), say("late")]
+    model = strict(stage, sealed, second, say("three"), say("four"))
+    kernel = stage.responses_kernel(model)
+    kernel.ask("first")
+    if ending == "stopped":
+        kernel.page.once(lambda turn: model.reached("here").is_set(), kernel.session.stop)
+    kernel.ask("second", model="another")
+    kernel.ask("third", model="another")
+    kernel.ask("fourth")
+    model.gate("here").set()
+    thoughts = [len(outputs(body, "reasoning")) for body in model.requests]
+    assert thoughts == [0, 0, 0, 1]
+    assert "sealed_by" not in json.dumps(model.requests)
+
+
+def test_a_prompt_survives_another_model_and_a_summary(stage: Any) -> None:
+    full = failed("context_length_exceeded", "too long")
+    long = "x" * (compaction.LAST_WORDS_BYTES + 1)
+    sealed = [think("Hm.", encrypted="sealed-1"), say("one")]
+    model = strict(stage, sealed, LS, full, say("A summary."), say("two"))
+    kernel = stage.responses_kernel(model)
+    kernel.ask("first")
+    assert kernel.ask(long, model="another", images=(DOT,)).final_response == "two"
+    assert user_texts(model.requests[-1])[-1] == long
+    assert "input_image" in json.dumps(model.requests[-1])
+
+
 def test_a_private_thread_is_stored_nowhere(stage: Any) -> None:
     kernel = stage.responses_kernel(strict(stage, say("one"), say("two")))
     kernel.ask("first", private=True, thread="private")
@@ -597,6 +628,16 @@ def test_more_words_go_with_the_next_try(stage: Any, hasty: None) -> None:
 def test_a_host_that_counts_its_calls_anew(stage: Any) -> None:
     model = strict(stage, *[shell_call(f"echo {n}", call_id="call_0") for n in (1, 2)], say("done"))
     model.strict = None  # which would take a name once only
+    turn = stage.responses_kernel(model, settings=with_shell("shell")).ask()
+    ran = [str(item.output) for item in turn.items if isinstance(item, CommandExecution)]
+    assert ran == ["1\n", "2\n"]
+
+
+def test_a_host_that_counts_anew_after_a_break_too(stage: Any, hasty: None) -> None:
+    busy = status(503, {"error": {"message": "busy"}})
+    one, two = (shell_call(f"echo {n}", call_id="call_0") for n in (1, 2))
+    model = strict(stage, one, busy, two, say("done"))
+    model.strict = None
     turn = stage.responses_kernel(model, settings=with_shell("shell")).ask()
     ran = [str(item.output) for item in turn.items if isinstance(item, CommandExecution)]
     assert ran == ["1\n", "2\n"]

@@ -138,6 +138,16 @@ def test_a_message_that_only_streamed_counts() -> None:
     ]
 
 
+def test_a_message_that_only_streamed_is_one_item() -> None:
+    late = completed(output=[message("Hello")])
+    bare = {"type": "response.output_text.delta", "item_id": "m", "delta": "Hello"}
+    for events in ([delta(1, "Hello"), completed()], [bare, completed()], [bare, late]):
+        _, found = read(*events)
+        ids = {event.item.id for event in found if isinstance(event, ev.ItemCompleted)}
+        assert len(ids) == 1, events
+        assert ids == {event.item.id for event in found if isinstance(event, ev.ItemStarted)}
+
+
 def test_hosts_that_count_no_places_are_read_by_their_ids() -> None:
     def bare(event: Json) -> Json:
         return {key: value for key, value in event.items() if key != "output_index"}

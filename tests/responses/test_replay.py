@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codex_magic.backends.responses.replay import answered, portable
+from codex_magic.backends.responses.replay import SEALER, answered, portable, sealed
 
 Json = dict[str, Any]
 
@@ -98,26 +98,34 @@ def test_no_call_stays_open_and_no_output_stays_alone(items: list[Json]) -> None
     assert [item for item in once if item.get("type") in ("message", "reasoning")] == kept
 
 
-THOUGHT: Json = {"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "x"}
-SUMMARY: Json = {"type": "compaction", "id": "s", "encrypted_content": "x"}
+BY: Json = {SEALER: "me"}
+THOUGHT: Json = {"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "x", **BY}
+SUMMARY: Json = {"type": "compaction", "id": "s", "encrypted_content": "x", **BY}
 
 
 def without_id(*items: Json) -> list[Json]:
-    return [{name: value for name, value in item.items() if name != "id"} for item in items]
+    ours = ("id", SEALER)
+    return [{name: item[name] for name in item if name not in ours} for item in items]
+
+
+def test_only_what_is_encrypted_is_marked_and_no_mark_is_sent() -> None:
+    bare = [{name: THOUGHT[name] for name in THOUGHT if name != SEALER}, USER, AGENT]
+    assert sealed(bare, "me") == [THOUGHT, USER, AGENT]
+    assert portable([*sealed(bare[:1], "me"), AGENT], by="me") == without_id(THOUGHT, AGENT)
 
 
 def test_the_same_model_gets_its_thoughts_back_without_ids() -> None:
     items = [SUMMARY, USER, THOUGHT, call("function", id="f"), O1, THOUGHT, AGENT]
-    assert portable(items, same=True) == without_id(*items)
+    assert portable(items, by="me") == without_id(*items)
     assert THOUGHT["id"] == "r"
 
 
 def test_another_model_gets_no_thoughts() -> None:
     items = [SUMMARY, USER, THOUGHT, F1, O1, THOUGHT, AGENT]
-    assert portable(items, same=False) == [USER, F1, O1, AGENT]
+    assert portable(items, by="you") == [USER, F1, O1, AGENT]
 
 
 @pytest.mark.parametrize("behind", [[], [USER], [O1], [THOUGHT, USER]])
 def test_a_thought_that_led_to_nothing_is_left_out(behind: list[Json]) -> None:
     rest = [item for item in behind if item is not THOUGHT]
-    assert portable([USER, THOUGHT, *behind], same=True) == [USER, *rest]
+    assert portable([USER, THOUGHT, *behind], by="me") == [USER, *rest]

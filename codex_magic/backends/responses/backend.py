@@ -390,9 +390,11 @@ class ResponsesBackend:
         """Return what tells accounts apart in a thread's log, and tells nobody which they are."""
         credential = self._credential()
         if credential is None:
-            return self._settings.base_url or ""
-        whose = credential.account_id or credential.token
-        return hashlib.sha256(f"{credential.kind} {whose}".encode()).hexdigest()[:16]
+            whose = ""
+        else:
+            whose = f"{credential.kind} {credential.account_id or credential.token}"
+        where = self._settings.base_url or ""
+        return hashlib.sha256(f"{where} {whose}".encode()).hexdigest()[:16]
 
     def _secrets(self) -> tuple[str, ...]:
         """Return what a host may repeat and nobody else may read."""

@@ -130,10 +130,10 @@ class Compactor:
         self._log.compact(shortened(self._log.items, self._opening, summary))
         self._weight.tokens = self._weight.items = 0
 
-    def give_up(self) -> None:
-        """Note that there will be no summary; where none was begun this does nothing."""
+    def give_up(self, *, is_stopped: bool) -> None:
+        """Note that there will be no summary; where none is open this does nothing."""
         if self._item is not None:
-            self._end("failed")
+            self._end("interrupted" if is_stopped else "failed")
 
     def _end(self, status: Status, text: Text = EMPTY) -> None:
         item, self._item = self._item, None

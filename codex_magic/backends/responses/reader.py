@@ -153,6 +153,9 @@ class Reader:
         if isinstance(index, int):
             place = self._by_index.get(index)
             is_other = begins and place in self._done and name != self._names.get(place or 0, "")
+            if place is None and name in self._by_name:
+                place = self._by_index[index] = self._by_name.pop(name)
+                self._ranks[place] = index
             if place is None or (is_other and name):
                 place = self._by_index[index] = self._new(index)
         elif name:
@@ -182,7 +185,9 @@ class Reader:
         return [ev.ItemStarted(item)]
 
     def _finished(self, event: Json) -> list[ev.Event]:
-        place, raw = self._place(event, begins=True), event["item"]
+        return self._finish(self._place(event, begins=True), event["item"])
+
+    def _finish(self, place: int, raw: Json) -> list[ev.Event]:
         if place in self._done or not isinstance(raw.get("type"), str):
             return []
         item = read_item(raw, self._id(place), "completed")
@@ -250,7 +255,7 @@ class Reader:
             if place not in self._done:
                 said = {"type": "output_text", "text": "".join(pieces)}
                 item = {"type": "message", "role": "assistant", "content": [said]}
-                found.extend(self._finished({"output_index": place, "item": item}))
+                found.extend(self._finish(place, item))
         return [*found, *self.closing()]
 
 

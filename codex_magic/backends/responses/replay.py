@@ -123,7 +123,18 @@ def _is_anothers(item: Json) -> bool:
     return item.get("type", "message") == "message" and item.get("role") != "assistant"
 
 
-def portable(items: Sequence[Json], *, same: bool) -> list[Json]:
+SEALER: Final = "sealed_by"
+"""A field of our own on sealed items: who can read them. It never leaves this machine."""
+
+_SEALED: Final = ("reasoning", "compaction")
+
+
+def sealed(items: Sequence[Json], by: str) -> list[Json]:
+    """Return `items` of a response, those that are encrypted marked with who can read them."""
+    return [{**item, SEALER: by} if item.get("type") in _SEALED else item for item in items]
+
+
+def portable(items: Sequence[Json], *, by: str) -> list[Json]:
     """Return `items` as they can be sent in a request that stands alone.
 
     Their ids go, since nothing is stored at the host that has them; and a thought goes that is not
@@ -131,20 +142,20 @@ def portable(items: Sequence[Json], *, same: bool) -> list[Json]:
 
     Parameters
     ----------
-    same
-        Whether model and account are those that the items are from. Only these can read thoughts
-        and summaries that are encrypted.
+    by
+        Who is asked, as `sealed` has it. Others cannot read thoughts and summaries that it
+        encrypted, and it cannot read theirs.
     """
     found: list[Json] = []
     leads_to_something = False
     for item in reversed(items):
         kind = item.get("type")
         if kind == "reasoning":
-            if not same or not leads_to_something:
+            if item.get(SEALER) != by or not leads_to_something:
                 continue
         else:
             leads_to_something = not (_is_anothers(item) or str(kind).endswith("_output"))
-            if kind == "compaction" and not same and "encrypted_content" in item:
+            if kind == "compaction" and item.get(SEALER) != by and "encrypted_content" in item:
                 continue
-        found.append({name: value for name, value in item.items() if name != "id"})
+        found.append({name: item[name] for name in item if name not in ("id", SEALER)})
     return found[::-1]

@@ -27,7 +27,7 @@ from codex_magic.backends.responses.client import AbortedError
 from codex_magic.backends.responses.compaction import Compactor, Weight
 from codex_magic.backends.responses.failures import Failure
 from codex_magic.backends.responses.reader import ENDED_EARLY, Reader
-from codex_magic.backends.responses.replay import portable
+from codex_magic.backends.responses.replay import portable, sealed
 from codex_magic.backends.responses.waiting import StoppedError, Waiting
 from codex_magic.errors import CellError, CodexMagicError
 from codex_magic.items import Text, UserMessage
@@ -58,6 +58,11 @@ class Given:
     weight: Weight
     secrets: tuple[str, ...] = ()
 
+    @property
+    def sealer(self) -> str:
+        """Who can read what is sealed in this turn: a model, for an account, at a host."""
+        return f"{self.asking.model} {self.account}"
+
 
 class RunningTurn:
     """A turn, from its first request to its end.
@@ -82,9 +87,9 @@ class RunningTurn:
         self._guard = threading.Lock()
         self._steers: list[str] = []
         self._takes_no_more = False
-        self._before = 0
         self._responses = 0
         self._breaks = 0
+        self._broken_off: frozenset[str] = frozenset()
         self._turn_state = ""
         self._waiting = Waiting(self._report, self._keep, self._stop)
         self._compactor = Compactor(
@@ -173,7 +178,6 @@ class RunningTurn:
 
     def _through(self) -> None:
         given = self._given
-        self._part()
         given.log.begin_turn(
             self.id, model=given.asking.model, account=given.account, prompt=given.prompt
         )
@@ -183,12 +187,6 @@ class RunningTurn:
                 self._compact()
             if not self._goes_on() and self._is_last():
                 return
-
-    def _part(self) -> None:
-        """Leave out sealed thoughts: they are good only for the model and account they came from."""
-        given = self._given
-        if (given.log.model, given.log.account) != (given.asking.model, given.account):
-            self._before = len(given.log.items)
 
     def _report(self, event: ev.Event) -> None:
         """Put an event into the mailbox."""
@@ -238,40 +236,35 @@ class RunningTurn:
         except (Failure, AbortedError, StoppedError) as ending:
             self._broken(reader, ending)
             return True
-        self._settle()
-        self._keep(reader.history)
+        self._keep(sealed(reader.history, self._given.sealer))
         self._compactor.counted(reader.tokens)
         if not reader.output:
             self._warn("the model answered nothing")
         if reader.lost is not None:
             self._waiting.abandon(reader.calls)
             raise reader.lost
-        is_again, self._breaks, self._has_compacted = self._breaks > 0, 0, False
-        self._waiting.run(reader.calls, is_again=is_again)
+        self._breaks, self._has_compacted = 0, False
+        self._run_calls(reader)
         return bool(reader.calls)
 
     def _broken(self, reader: Reader, ending: Exception) -> None:
         """Keep what is whole of a response that broke off, and mend what can be mended."""
         for found in reader.closing():
             self._report(found)
-        self._keep(_whole(reader.history))
+        self._keep(sealed(_whole(reader.history), self._given.sealer))
         mending = self._mending(ending) if isinstance(ending, Failure) else None
         if mending is None or reader.lost is not None:
             self._waiting.abandon(reader.calls)
             self._forget_images(ending)
             raise reader.lost or ending
-        self._waiting.run(reader.calls, is_again=self._breaks > 0)
+        self._run_calls(reader)
+        self._broken_off = frozenset(call.item["call_id"] for call in reader.calls)
         mending()
 
-    def _settle(self) -> None:
-        """Part with the sealed thoughts of another model, now that this one has answered."""
-        if self._before:
-            items = self._given.log.items
-            kept = self._sent()
-            if len(kept) != len(items):
-                self._given.log.compact(kept)
-                self._given.weight.tokens = self._given.weight.items = 0
-            self._before = 0
+    def _run_calls(self, reader: Reader) -> None:
+        """Have calls run, but for those that the response before made and then broke off."""
+        before, self._broken_off = self._broken_off, frozenset()
+        self._waiting.run(reader.calls, before)
 
     def _forget_images(self, ending: Exception) -> None:
         """Take back images that the host refused: it would refuse them with each later turn."""
@@ -287,9 +280,7 @@ class RunningTurn:
 
     def _sent(self) -> list[Json]:
         """Return the thread as it is sent."""
-        items = self._given.log.items
-        own = portable(items[self._before :], same=True)
-        return [*portable(items[: self._before], same=False), *own]
+        return portable(self._given.log.items, by=self._given.sealer)
 
     def _read(self, reader: Reader) -> None:
         """Send the thread, and report what comes back until it is over."""
@@ -364,8 +355,8 @@ class RunningTurn:
             while not self._is_compacted():
                 pass
         finally:
-            self._compactor.give_up()
-        self._before = 0
+            self._compactor.give_up(is_stopped=self._stop.is_set())
+        self._breaks = 0
 
     def _is_compacted(self) -> bool:
         try:
@@ -388,7 +379,6 @@ class Shortening(RunningTurn):
 
     def _through(self) -> None:
         if self._given.log.items:
-            self._part()
             self._compact()
 
     def _end(self, status: str) -> None:

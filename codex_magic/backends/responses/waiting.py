@@ -66,14 +66,14 @@ class Waiting:
         """Answer calls that are never run."""
         self._keep([calls.output(call, [ABORTED] * len(call.asked)) for call in wanted])
 
-    def run(self, wanted: Sequence[calls.Call], *, is_again: bool) -> None:
+    def run(self, wanted: Sequence[calls.Call], before: frozenset[str] = frozenset()) -> None:
         """Have calls run, and keep the output of each.
 
         Parameters
         ----------
-        is_again
-            Whether the response before broke off: a call that it has made already is then the same
-            one, and not to be run.
+        before
+            The calls of a response that broke off and was asked for again: one of these is the same
+            call, and not to be run twice.
 
         Raises
         ------
@@ -88,7 +88,8 @@ class Waiting:
                 for j, asked in enumerate(call.asked):
                     self._requests += 1
                     places[self._requests] = i, j
-                    name = asked.call_id if is_again else self._named(asked.call_id)
+                    is_same = call.item["call_id"] in before
+                    name = asked.call_id if is_same else self._named(asked.call_id)
                     self._names.add(name)
                     self._report(
                         ev.ToolCallRequested(self._requests, name, asked.tool, asked.arguments)
