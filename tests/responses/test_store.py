@@ -220,6 +220,13 @@ def test_a_compaction_behind_a_turn_is_not_in_its_fork(store: Store) -> None:
     assert store.fork(log.thread_id).items == [user("in short"), *said(2)]
 
 
+def test_a_compaction_behind_the_last_turn_is_in_its_fork(store: Store) -> None:
+    log = store.begin("/w")
+    turn(log, 1)
+    log.compact([user("in short")])
+    assert store.fork(log.thread_id, "t1").items == [user("in short")]
+
+
 # --- two processes ----------------------------------------------------------------------------
 
 

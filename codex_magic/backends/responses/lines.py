@@ -232,6 +232,7 @@ def shared(raws: Iterable[bytes], until: str) -> Shared | None:
     """Return what a branch behind a turn has, or behind the last for an empty id; None without one."""
     found = Shared()
     is_there, is_over = not until, False
+    behind: list[bytes] | None = []
     for raw in raws:
         try:
             line = decode(raw)
@@ -241,14 +242,19 @@ def shared(raws: Iterable[bytes], until: str) -> Shared | None:
             found.head, found.title = line, found.title or line.title
         elif isinstance(line, TitleLine):
             found.title = line.title
-        elif isinstance(line, ArchivedLine) or is_over:
+        elif isinstance(line, ArchivedLine):
             continue
+        elif is_over:
+            # A summary that was asked for behind the last turn is a part of what it goes on with;
+            # behind an earlier one, the turns themselves are there to go on with.
+            behind = None if isinstance(line, TurnLine) or behind is None else [*behind, raw]
         elif isinstance(line, TurnLine) and until and is_there:
-            is_over = True  # the turn that was asked for never ended
+            is_over, behind = True, None  # the turn that was asked for never ended
         else:
             found.raws.append(raw)
             is_there = is_there or (isinstance(line, TurnLine) and line.id == until)
             is_over = bool(until) and isinstance(line, EndLine) and line.turn_id == until
+    found.raws.extend(behind or ())
     return found if is_there else None
 
 
