@@ -37,7 +37,8 @@ def who(account: Account) -> str:
 def facts(account: Account, now: float) -> dict[str, str]:
     """Return what is known of an account, by what it is."""
     if not account.kind:
-        return {"account": "nobody is signed in" if account.needed else "none needed"}
+        nobody = "nobody is signed in" if account.needed else "none needed"
+        return {"account": flat(account.detail) or nobody}
     name = KINDS.get(account.kind, account.kind)
     found = {
         "account": f"{name}, {account.detail}" if account.detail else name,

@@ -693,6 +693,17 @@ def test_advice_is_given_once(stage: Any) -> None:
     assert hint(turn.error) == ""
 
 
+def test_a_sign_in_that_is_not_used_is_said_to_be_there(stage: Any) -> None:
+    tokens = {"access_token": "t", "refresh_token": "r", "account_id": "a"}
+    auth = {"auth_mode": "chatgpt", "tokens": tokens}
+    stage.file("codex/auth.json", json.dumps(auth)).chmod(0o600)
+    kernel = stage.responses_kernel("http://127.0.0.1:9")
+    kernel.session.settings = Settings(backend="responses")
+    account = kernel.session.backend.account()
+    assert (account.kind, account.needed) == ("", True)
+    assert "not used, because that is unofficial" in account.detail
+
+
 def test_a_host_of_several_models_wants_one_named(stage: Any) -> None:
     model = stage.opened.enter_context(FakeModel(models=[{"slug": "a"}, {"slug": "b"}]))
     kernel = stage.responses_kernel(model)

@@ -59,6 +59,7 @@ CHATGPTS: Final[frozenset[Kind]] = frozenset(("chatgpt", "accessToken"))
 UNOFFICIAL: Final = "a ChatGPT sign-in on the responses backend is unofficial: OpenAI documents it for its own programs"
 OFFICIAL: Final[frozenset[Kind]] = frozenset(("apiKey",))
 """What OpenAI documents for anybody's program."""
+UNUSED: Final = "a ChatGPT sign-in is there and not used, because that is unofficial here"
 OPT_IN: Final = (
     "To use it all the same: %config CodexMagics.chatgpt = True, or CODEX_MAGIC_CHATGPT=1; "
     "or use an API key: type %codex login --api-key; or, where Codex is installed, --backend app-server"
@@ -249,7 +250,8 @@ class ResponsesBackend:
         """Return who is signed in."""
         credential = self._credential()
         if credential is None:
-            return Account(needed=not self._is_keyless())
+            is_there = self._found_source().passed_over() is not None
+            return Account(needed=not self._is_keyless(), detail=UNUSED if is_there else "")
         return Account(
             kind=credential.kind,
             detail=credential.email,
