@@ -82,7 +82,7 @@ def ask(prompt: Any, **options: Any) -> Turn:
     BackendError, SetupError
         The turn failed, or could not be started.
     """
-    from codex_magic import magics  # noqa: PLC0415
+    from codex_magic import magics  # noqa: PLC0415 - as for loading
 
     return magics.loaded().ask(prompt, options)
 
@@ -93,13 +93,13 @@ def __getattr__(name: str) -> Any:
 
         return version("codex-magic")
     if name == "last":
-        import sys  # noqa: PLC0415
+        import sys  # noqa: PLC0415 - only who asks for it pays
 
         # The turn that the notebook ran last; None where there was none, or no notebook.
         magics = sys.modules.get("codex_magic.magics")
         return None if magics is None else magics.last()
     if name in __all__:
-        from codex_magic import api  # noqa: PLC0415
+        from codex_magic import api  # noqa: PLC0415 - likewise
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -156,7 +156,7 @@ def make_for_tape(
         settings = replace(settings, base_url=url, env_key=None, api_key=None)
         return make(RESPONSES, settings, environ | {"JUPYTER_DATA_DIR": home}, tools)
     from codex_magic.backends.appserver import wire  # noqa: PLC0415 - with its backend below
-    from codex_magic.backends.appserver.backend import AppServerBackend  # noqa: PLC0415
+    from codex_magic.backends.appserver.backend import AppServerBackend  # noqa: PLC0415 - likewise
 
     return AppServerBackend(
         tools=tools, environ=environ | {"CODEX_HOME": home}, overrides=wire.tape_provider(url)
